@@ -1,0 +1,1 @@
+"""Training a codec from scratch."""

@@ -1,0 +1,1 @@
+"""Neural codecs behind one interface, loaded by name."""

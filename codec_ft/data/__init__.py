@@ -1,0 +1,1 @@
+"""Data sets of multi-track music: made, found, checked and sampled."""

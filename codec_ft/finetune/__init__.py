@@ -1,0 +1,1 @@
+"""Fine-tuning a codec's encoder to hear one stem."""

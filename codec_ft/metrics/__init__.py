@@ -1,0 +1,1 @@
+"""Metrics of waveforms, spectra and tokens."""

@@ -1,0 +1,1 @@
+"""Experiments by ID and the pages that report them."""

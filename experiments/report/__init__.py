@@ -1,0 +1,1 @@
+"""The page of a run: one static HTML file to hear, see and compare."""
