@@ -1,0 +1,305 @@
+"""The training loop: one for every trainer, on accelerate, read from top to bottom.
+
+A step's data depends only on the seed and the step, a step's randomness only on the generator state in the
+checkpoint, and the learning rate only on the step: a run that was stopped goes on to the same numbers as one that
+was not.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from codec_ft.data.dataset import Batch, collate
+from codec_ft.errors import UserError
+from codec_ft.training.checkpoint import load_checkpoint, save_checkpoint
+from codec_ft.training.config import OptimizerConfig, TrainConfig
+from codec_ft.training.ema import Ema
+from codec_ft.training.run_folder import RunFolder
+from codec_ft.training.schedule import learning_rate
+from codec_ft.training.stopping import StopRequest
+from codec_ft.training.task import Task
+
+
+@dataclass
+class TrainResult:
+    """How a training ended."""
+
+    step: int  # optimiser steps taken
+    finished: bool  # False: stopped on request, and can be resumed
+    seconds: float  # time spent in training, over all its parts
+    best_value: float  # of the task's best_metric
+    best_step: int
+
+
+class StepBatches:
+    """The item indices of this process's batches, from step `start` on.
+
+    Items are dealt out in turn: micro-batch, then process, then place in the batch; so no two processes see the
+    same item and a resumed run needs no record but its step.
+    """
+
+    def __init__(self, start: int, config: TrainConfig, process: int, processes: int):
+        self.first = start * config.accumulate
+        self.last = config.steps * config.accumulate
+        self.batch_size = config.batch_size
+        self.process = process
+        self.processes = processes
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for micro in range(self.first, self.last):
+            begin = (micro * self.processes + self.process) * self.batch_size
+            yield list(range(begin, begin + self.batch_size))
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+
+def train(
+    task: Task, run: RunFolder, config: TrainConfig, accelerator: Accelerator, *, workers: int = 0
+) -> TrainResult:
+    """Train until `config.steps` or until asked to stop (Ctrl-C, SIGTERM); resume from `checkpoints/last.pt`.
+
+    Raises:
+        UserError: the loss or the gradient is not finite (names the files of the batch; the last checkpoint stays),
+            the checkpoint cannot be used, or the disk is full.
+    """
+    # 1. Modules, optimisers, moving average.
+    task.to(accelerator.device)
+    modules = {name: accelerator.prepare(module) for name, module in task.phases.items()}
+    optimizers = {
+        name: accelerator.prepare(_optimizer(module, task.optimizer_config(name, config)))
+        for name, module in modules.items()
+    }
+    main = accelerator.unwrap_model(modules[task.main])
+    ema = Ema(main, config.ema_decay) if config.ema_decay else None
+
+    # 2. Where the run stands. Each process draws its own randomness.
+    torch.manual_seed(config.seed + accelerator.process_index)
+    start, best_value, best_step, spent = 0, math.inf, 0, 0.0
+    last = run.checkpoints / "last.pt"
+    if last.is_file():
+        state = load_checkpoint(last)
+        _restore(state, task, modules, optimizers, ema, accelerator)
+        start, best_value, best_step = state["step"], state["best_value"], state["best_step"]
+        spent = state["seconds"]
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        run.forget_after(start)
+    board = SummaryWriter(run.path / "tensorboard", purge_step=start) if _wants_board(config, accelerator) else None
+
+    def log(step: int, split: str, values: dict[str, float]) -> None:
+        if accelerator.is_main_process:
+            run.log({"step": step, "split": split, **values})
+            if board:
+                for name, value in values.items():
+                    board.add_scalar(f"{split}/{name}", value, step)
+
+    def save(step: int) -> None:
+        everyones_rng = gather_object([_rng_state()])
+        if accelerator.is_main_process:
+            save_checkpoint(
+                last,
+                {
+                    "step": step,
+                    "processes": accelerator.num_processes,
+                    "modules": {name: accelerator.unwrap_model(m).state_dict() for name, m in modules.items()},
+                    "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
+                    "ema": ema.state_dict() if ema else None,
+                    "scaler": accelerator.scaler.state_dict() if accelerator.scaler else None,
+                    "rng": everyones_rng,
+                    "best_value": best_value,
+                    "best_step": best_step,
+                    "seconds": spent + time.monotonic() - began,
+                },
+            )
+        accelerator.wait_for_everyone()
+
+    # 3. Data.
+    items = config.steps * config.accumulate * config.batch_size * accelerator.num_processes
+    batches = iter(
+        DataLoader(
+            task.train_data(items),
+            batch_sampler=StepBatches(start, config, accelerator.process_index, accelerator.num_processes),
+            collate_fn=collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=accelerator.device.type == "cuda",
+        )
+    )
+
+    # 4. Steps.
+    began = time.monotonic()
+    step = start
+    bar = tqdm(
+        total=config.steps,
+        initial=start,
+        desc=run.path.name,
+        unit="step",
+        disable=not accelerator.is_main_process,
+        dynamic_ncols=True,
+    )
+    with StopRequest() as stop:
+        while step < config.steps:
+            micro_batches = [next(batches).to(accelerator.device) for _ in range(config.accumulate)]
+            values: dict[str, float] = {}
+            problem = ""
+            for name in task.order(step):
+                module, optimizer = modules[name], optimizers[name]
+                rate = learning_rate(step, config.steps, task.optimizer_config(name, config))
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                losses = _accumulate_gradients(module, micro_batches, accelerator)
+                norm = accelerator.clip_grad_norm_(module.parameters(), config.clip)
+                prefix = "" if name == task.main else f"{name}_"
+                values |= {f"{prefix}{key}": value for key, value in losses.items()}
+                values |= {f"{prefix}gradient_norm": float(norm), f"{prefix}lr": rate}
+                # fp16's loss scaler skips steps with infinite gradients by itself; anything else is a fault.
+                gradient_fault = accelerator.scaler is None and not math.isfinite(float(norm))
+                if not math.isfinite(losses["loss"]) or gradient_fault:
+                    problem = f"{name}: loss {losses['loss']}, gradient norm {float(norm)}"
+                someone_failed, someone_stops = _any_process(accelerator, bool(problem), bool(stop))
+                if someone_failed:
+                    bar.close()
+                    _stop_on_fault(problem, micro_batches, step, last, accelerator)
+                optimizer.step()
+                optimizer.zero_grad()
+            if ema:
+                ema.update()
+            step += 1
+            bar.set_postfix(loss=f"{values['loss']:.4g}", best=f"{best_value:.4g}", refresh=False)
+            bar.update()
+
+            if step % config.log_every == 0 or step == config.steps:
+                speed = (step - start) / (time.monotonic() - began)
+                log(step, "train", values | {"steps_per_second": speed})
+            if step % config.validate_every == 0 or step == config.steps:
+                metrics = _validate(task, modules[task.main], ema, config, accelerator)
+                log(step, "valid", metrics)
+                if metrics[task.best_metric] < best_value:
+                    best_value, best_step = metrics[task.best_metric], step
+                    with ema.applied() if ema else nullcontext():
+                        if accelerator.is_main_process:
+                            save_checkpoint(
+                                run.checkpoints / "best.pt",
+                                {"step": step, "module": main.state_dict(), "metrics": metrics},
+                            )
+            if step % config.checkpoint_every == 0 or step == config.steps or someone_stops:
+                save(step)
+            if someone_stops:
+                break
+    bar.close()
+    if board:
+        board.close()
+    return TrainResult(
+        step=step,
+        finished=step == config.steps,
+        seconds=spent + time.monotonic() - began,
+        best_value=best_value,
+        best_step=best_step,
+    )
+
+
+def _wants_board(config: TrainConfig, accelerator: Accelerator) -> bool:
+    return config.tensorboard and accelerator.is_main_process
+
+
+def _optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return kind(parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
+
+
+def _accumulate_gradients(module: nn.Module, batches: list[Batch], accelerator: Accelerator) -> dict[str, float]:
+    """Forward and backward of every micro-batch; processes exchange gradients only in the last."""
+    totals: dict[str, Tensor] = {}
+    for index, batch in enumerate(batches):
+        exchange = nullcontext() if index == len(batches) - 1 else accelerator.no_sync(module)
+        with exchange:
+            losses = module(batch)
+            accelerator.backward(losses["loss"] / len(batches))
+        for name, value in losses.items():
+            totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach() / len(batches)
+    return {name: float(value) for name, value in totals.items()}
+
+
+def _any_process(accelerator: Accelerator, *flags: bool) -> list[bool]:
+    """Whether any process raised each flag; all of them act on it together, so that none waits for ever."""
+    if accelerator.num_processes == 1:
+        return list(flags)
+    raised = accelerator.reduce(torch.tensor(flags, dtype=torch.float32, device=accelerator.device), "sum")
+    return [bool(value) for value in raised]
+
+
+def _stop_on_fault(problem: str, batches: list[Batch], step: int, last: object, accelerator: Accelerator) -> None:
+    names = gather_object([name for batch in batches for name in batch.names] if problem else [])
+    reports = gather_object([problem] if problem else [])
+    raise UserError(
+        f"step {step}: not finite ({'; '.join(reports)}). The batch was: {', '.join(names)}. Listen to these excerpts, "
+        f"or lower train.optimizer.learning_rate. The last checkpoint is intact: {last}."
+    )
+
+
+@torch.no_grad()
+def _validate(
+    task: Task, module: nn.Module, ema: Ema | None, config: TrainConfig, accelerator: Accelerator
+) -> dict[str, float]:
+    """Mean of each metric over the fixed excerpts, which the processes share out; undefined items are left out."""
+    data = task.valid_data()
+    mine = range(accelerator.process_index, len(data), accelerator.num_processes)  # type: ignore[arg-type]
+    loader = DataLoader(data, batch_size=config.batch_size, sampler=mine, collate_fn=collate)
+    unwrapped = accelerator.unwrap_model(module)
+    unwrapped.eval()
+    found: dict[str, list[float]] = {}
+    with torch.random.fork_rng(), ema.applied() if ema else nullcontext():
+        torch.manual_seed(config.seed)
+        for batch in loader:
+            for name, values in task.validate(unwrapped, batch.to(accelerator.device)).items():
+                found.setdefault(name, []).extend(float(value) for value in values if torch.isfinite(value))
+    unwrapped.train()
+    everyones = gather_object([found])
+    names = dict.fromkeys(name for part in everyones for name in part)
+    together = {name: [value for part in everyones for value in part.get(name, [])] for name in names}
+    return {name: sum(values) / len(values) if values else math.nan for name, values in together.items()}
+
+
+def _rng_state() -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _restore(
+    state: dict,
+    task: Task,
+    modules: dict[str, nn.Module],
+    optimizers: dict[str, torch.optim.Optimizer],
+    ema: Ema | None,
+    accelerator: Accelerator,
+) -> None:
+    if state["processes"] != accelerator.num_processes:
+        raise UserError(
+            f"this run was trained by {state['processes']} processes and cannot go on with "
+            f"{accelerator.num_processes}: its batches would be others. Launch {state['processes']}, or choose another run=."
+        )
+    for name in task.phases:
+        accelerator.unwrap_model(modules[name]).load_state_dict(state["modules"][name])
+        optimizers[name].load_state_dict(state["optimizers"][name])
+    if ema:
+        ema.load_state_dict(state["ema"])
+    if accelerator.scaler and state["scaler"]:
+        accelerator.scaler.load_state_dict(state["scaler"])
+    rng = state["rng"][accelerator.process_index]
+    torch.set_rng_state(rng["cpu"])
+    if torch.cuda.is_available() and "cuda" in rng:
+        torch.cuda.set_rng_state(rng["cuda"])

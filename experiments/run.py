@@ -1,0 +1,111 @@
+"""One experiment from its configuration to its page."""
+
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+
+from codec_ft.codec_training.config import CodecTrainingConfig
+from codec_ft.codec_training.report import report_codec
+from codec_ft.codec_training.task import CodecTask
+from codec_ft.data.check import check_dataset
+from codec_ft.data.config import DataConfig
+from codec_ft.finetune.config import FinetuneConfig
+from codec_ft.finetune.results import report
+from codec_ft.finetune.task import FinetuneTask
+from codec_ft.training.checkpoint import load_checkpoint
+from codec_ft.training.config import ExperimentConfig
+from codec_ft.training.device import make_accelerator
+from codec_ft.training.loop import TrainResult, train
+from codec_ft.training.run_folder import RunFolder, open_run
+from codec_ft.training.task import Task
+from experiments.report.page import write_page
+from experiments.tasks import make_task
+
+console = Console(stderr=True)
+
+
+def run_experiment(config: ExperimentConfig) -> RunFolder:
+    """Check the data, train or resume, make samples and the table, and write the page.
+
+    Raises:
+        UserError: anything that the user can mend.
+    """
+    accelerator = make_accelerator(config.train)
+    with accelerator.main_process_first():  # the first one scans the files, the others find its cache
+        if accelerator.is_main_process:
+            check_data(config)
+        run = open_run(config)
+    say = console.print if accelerator.is_main_process else lambda *_: None
+    if run.finished:
+        say(f"[bold]{run.path}[/] is finished. Its page: {run.path / 'index.html'}")
+        return run
+    task = make_task(config)
+    say(f"[bold]{run.path}[/] on {accelerator.num_processes} x {accelerator.device.type}")
+    result = train(task, run, config.train, accelerator, workers=config.data.workers)
+    if not result.finished:
+        say(f"Stopped at step {result.step} of {config.train.steps}. The same command goes on from there.")
+    elif accelerator.is_main_process:
+        finish(task, run, config, result, accelerator)
+        say(f"Done. Open {run.path / 'index.html'}")
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return run
+
+
+def check_data(config: ExperimentConfig) -> None:
+    """The check of `scripts/prepare_data.py check`, for what this configuration reads.
+
+    Raises:
+        UserError: the data have errors.
+    """
+    stem = None if isinstance(config, CodecTrainingConfig) and config.stem == "all" else config.stem
+    source = config.input if isinstance(config, FinetuneConfig) else "target"
+    splits = sorted({"train", "valid", config.data.report_split})
+    check_dataset(config.data.root, splits=splits, stem=stem, input=source).raise_if_errors()
+
+
+def finish(task: Task, run: RunFolder, config: ExperimentConfig, result: TrainResult, accelerator: Accelerator) -> None:
+    """Export the best weights, write samples and results of them, and the page."""
+    module, words = load_best(task, run.path, accelerator.device)
+    task.export(module, run.path)
+    outcome = report_samples(task, module, run.samples, words, accelerator.device)
+    data: DataConfig = config.data
+    run.finish(
+        {
+            "status": "finished",
+            "steps": result.step,
+            "seconds": round(result.seconds, 1),
+            "finished_at": time.strftime("%Y-%m-%d %H:%M"),
+            "processes": accelerator.num_processes,
+            "device": accelerator.device.type,
+            "parameters": sum(p.numel() for p in module.parameters() if p.requires_grad),
+            "checkpoint": words,
+            "data": str(data.root.name),
+            **outcome,
+        }
+    )
+    write_page(run.path)
+
+
+def load_best(task: Task, folder: Path, device: torch.device) -> tuple[torch.nn.Module, str]:
+    """The main module with the best weights of a run, in `eval()`, and what they are in words.
+
+    Raises:
+        UserError: there is no such checkpoint, or it is broken.
+    """
+    task.to(device)
+    state = load_checkpoint(folder / "checkpoints" / "best.pt")
+    module = task.phases[task.main]
+    module.load_state_dict(state["module"])
+    return module.to(device).eval(), f"best, step {state['step']}"
+
+
+def report_samples(task: Task, module: torch.nn.Module, samples: Path, words: str, device: torch.device) -> dict:
+    """Samples of the report split and the table of them, by the kind of trainer."""
+    if isinstance(task, CodecTask):
+        return report_codec(task, module, samples, words, device)
+    assert isinstance(task, FinetuneTask)
+    return report(task, module, samples, words, device)

@@ -1,0 +1,48 @@
+"""The trainers, by the name that a configuration's `task` gives them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from codec_ft.codec_training.config import CodecTrainingConfig
+from codec_ft.codec_training.task import CodecTask
+from codec_ft.codecs.load import load_codec
+from codec_ft.config import load_config, peek
+from codec_ft.errors import UserError
+from codec_ft.finetune.config import FinetuneConfig
+from codec_ft.finetune.task import FinetuneTask
+from codec_ft.training.config import ExperimentConfig
+from codec_ft.training.task import Task
+
+PROJECT = Path(__file__).resolve().parents[1]
+CONFIGS = PROJECT / "configs"
+SCHEMAS: dict[str, type[ExperimentConfig]] = {"finetune": FinetuneConfig, "codec": CodecTrainingConfig}
+
+
+def read_config(words: Sequence[str], default: str) -> ExperimentConfig:
+    """The configuration that a command line means.
+
+    Args:
+        words: names of files in `configs/` or paths of YAML files, laid over each other in order, and `key=value`.
+        default: the configuration if none is named.
+
+    Raises:
+        UserError: a file, key or value is wrong.
+    """
+    overrides = [word for word in words if "=" in word]
+    names = [word for word in words if "=" not in word] or [default]
+    layers = [path if (path := Path(name)).suffix == ".yaml" else CONFIGS / f"{name}.yaml" for name in names]
+    task = peek(layers, overrides, "task")
+    if task not in SCHEMAS:
+        raise UserError(f"task: is {task!r}, but the trainers are {', '.join(SCHEMAS)}. Set task in {layers[0]}.")
+    return load_config(SCHEMAS[task], layers, overrides, root=PROJECT)
+
+
+def make_task(config: ExperimentConfig) -> Task:
+    """The trainer of a configuration; its weights are drawn from the configuration's seed."""
+    torch.manual_seed(config.train.seed)
+    if isinstance(config, CodecTrainingConfig):
+        return CodecTask(config)
+    assert isinstance(config, FinetuneConfig)
+    return FinetuneTask(config, load_codec(config.codec))
