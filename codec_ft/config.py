@@ -200,13 +200,15 @@ def _explain(schema: type[Config], error: ValidationError, origins: Mapping[str,
     """The first problem as one line: which key, from where, what is wrong, what would be right."""
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"])
-    # An unknown part is itself a mapping in the file, so its origin is that of the first key below it.
-    origin = next((o for k, o in origins.items() if k == key or k.startswith(f"{key}.")), "the configuration")
+    # An unknown section is itself a mapping in the file; its origin is then that of the first key below it.
+    below = next((o for k, o in origins.items() if k.startswith(f"{key}.")), "the configuration")
+    origin = origins.get(key, below)
     if problem["type"] == "extra_forbidden":
         valid = list(_valid_keys(schema))
         # Someone who forgets the section (steps for train.steps) is helped by the match of the last part.
         same_name = [k for k in valid if k.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
-        near = same_name or difflib.get_close_matches(key, valid, n=1, cutoff=0.0)
+        sections = sorted({k.rsplit(".", 1)[0] for k in valid if "." in k})
+        near = same_name or difflib.get_close_matches(key, [*valid, *sections], n=1, cutoff=0.0)
         return f"{key}: unknown key in {origin}; did you mean {near[0]}?"
     if problem["type"] == "missing":
         return f"{key}: this key has no value; give it in a configuration file or as {key}=VALUE."

@@ -36,8 +36,7 @@ class CodecLossConfig(Config):
     """Weights of the terms of the codec's loss."""
 
     mel: float = Field(2.0, ge=0, description="multi-scale log-mel distance")
-    relative_mse: float = Field(3.0, ge=0, description="error energy over target energy, per item")
-    waveform_l1: float = Field(5.0, ge=0)
+    waveform: float = Field(1.5, ge=0, description="log10 of error energy over target energy, per item")
     commitment: float = Field(0.25, ge=0, description="latents towards their codes")
 
 

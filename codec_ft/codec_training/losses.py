@@ -3,16 +3,20 @@
 from torch import Tensor
 
 
-def waveform_l1(estimate: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference of samples, `[B, C, N], [B, C, N] -> [B]`."""
-    return (estimate - target).abs().mean(dim=(1, 2))
+def log_noise_to_signal(
+    estimate: Tensor, target: Tensor, *, best: float = 0.01, silence: float = 1e-5
+) -> Tensor:
+    """Log10 of the error's energy over the target's, `[B, C, N], [B, C, N] -> [B]`.
 
+    -1 is a signal-to-noise ratio of 10 dB. As a loss it asks for the same relative improvement of quiet and loud
+    excerpts, of bad and good ones, where a plain squared error would soon care for the worst only.
 
-def relative_mse(estimate: Tensor, target: Tensor, floor: float = 1e-5) -> Tensor:
-    """Energy of the error over the energy of the target, `[B, C, N], [B, C, N] -> [B]`.
-
-    It is the inverse of the signal-to-noise ratio, so that quiet excerpts count as much as loud ones. `floor` is
-    the mean square below which a target counts as silent (-50 dB), and keeps the ratio finite.
+    Args:
+        estimate: what came out.
+        target: what should have.
+        best: ratio (20 dB) around which improvement stops to pay.
+        silence: mean square (-50 dB) below which a target counts as silent; keeps the ratio finite.
     """
     error = (estimate - target).pow(2).mean(dim=(1, 2))
-    return error / target.pow(2).mean(dim=(1, 2)).clamp(min=floor)
+    ratio = error / target.pow(2).mean(dim=(1, 2)).clamp(min=silence)
+    return (ratio + best).log10()

@@ -9,7 +9,8 @@ from tqdm import tqdm
 from codec_ft.codec_training.task import CodecStep, CodecTask
 from codec_ft.codecs.base import Codec
 from codec_ft.codecs.encodec import EncodecCodec
-from codec_ft.data.dataset import ExcerptDataset, collate, fixed_excerpts
+from codec_ft.data.dataset import ExcerptDataset, collate
+from codec_ft.data.excerpts import fixed_excerpts
 from codec_ft.data.tracks import find_tracks
 from codec_ft.metrics.registry import waveform_metrics
 from codec_ft.metrics.tokens import active_frames, codebook_usage, token_accuracy

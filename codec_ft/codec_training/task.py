@@ -9,10 +9,12 @@ from torch.utils.data import ConcatDataset, Dataset
 from transformers import EncodecConfig, EncodecModel
 
 from codec_ft.codec_training.config import CodecTrainingConfig, EncodecShape
-from codec_ft.codec_training.losses import relative_mse, waveform_l1
+from codec_ft.codec_training.losses import log_noise_to_signal
 from codec_ft.codec_training.quantizer import CodebookLearner, Quantized
+from codec_ft.codecs.base import add_weight_norm, fold_weight_norm
 from codec_ft.codecs.save import save_encodec
-from codec_ft.data.dataset import Batch, ExcerptDataset, PairDataset, fixed_excerpts
+from codec_ft.data.dataset import Batch, ExcerptDataset, PairDataset
+from codec_ft.data.excerpts import fixed_excerpts
 from codec_ft.data.tracks import MIXTURE, find_tracks
 from codec_ft.metrics.spectral import log_mel_distance
 from codec_ft.metrics.waveform import si_sdr
@@ -20,10 +22,10 @@ from codec_ft.training.task import Task
 
 
 def make_encodec(shape: EncodecShape) -> EncodecModel:
-    """An untrained EnCodec of the given size."""
+    """An untrained EnCodec of the given size, whose layers neither damp nor amplify what passes through."""
     hop_length = math.prod(shape.strides)
     bits_per_second = math.ceil(shape.sample_rate / hop_length) * math.log2(shape.codebook_size) * shape.n_codebooks
-    return EncodecModel(
+    model = EncodecModel(
         EncodecConfig(
             sampling_rate=shape.sample_rate,
             upsampling_ratios=tuple(reversed(shape.strides)),
@@ -35,6 +37,17 @@ def make_encodec(shape: EncodecShape) -> EncodecModel:
             target_bandwidths=[bits_per_second / 1000],
         )
     )
+    fold_weight_norm(model)
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
+            # With torch's own initial weights a quiet input is damped at every layer, until the latents are biases
+            # with a thousandth of signal in them, and the first hundreds of steps learn nothing.
+            stride = layer.stride[0] if isinstance(layer, nn.ConvTranspose1d) else 1
+            inputs = layer.in_channels * layer.kernel_size[0] / stride
+            nn.init.normal_(layer.weight, std=1 / math.sqrt(inputs))
+            nn.init.zeros_(layer.bias)
+    add_weight_norm(model)
+    return model
 
 
 class CodecStep(nn.Module):
@@ -56,8 +69,7 @@ class CodecStep(nn.Module):
         """The terms that compare audio, per item `[B]`, and their weighted sum `"reconstruction"`."""
         terms = {
             "mel": log_mel_distance(estimate, audio, self.sample_rate),
-            "relative_mse": relative_mse(estimate, audio),
-            "waveform_l1": waveform_l1(estimate, audio),
+            "waveform": log_noise_to_signal(estimate, audio),
         }
         terms["reconstruction"] = sum(getattr(self.weights, name) * value for name, value in terms.items())
         return terms

@@ -9,7 +9,8 @@ from torch.utils.data import Dataset
 
 from codec_ft.atomic import atomic_path
 from codec_ft.codecs.base import Codec
-from codec_ft.data.dataset import Batch, ExcerptDataset, PairDataset, fixed_excerpts
+from codec_ft.data.dataset import Batch, ExcerptDataset, PairDataset
+from codec_ft.data.excerpts import fixed_excerpts
 from codec_ft.data.tracks import find_tracks
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.losses import latent_mse

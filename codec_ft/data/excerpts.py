@@ -1,0 +1,168 @@
+"""Where to cut: excerpts of tracks in which the target is not silent."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from codec_ft.data.scan import BLOCKS_PER_SECOND, FileScan, scan_files
+from codec_ft.data.tracks import Track, input_paths
+from codec_ft.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+THRESHOLD_DB = -50.0
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A range of a track, in seconds."""
+
+    track: Track
+    start_seconds: float
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        """How messages and pages call it: "track @ 12.3 s"."""
+        return f"{self.track.name} @ {self.start_seconds:.1f} s"
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Where in a track excerpts may begin.
+
+    Attributes:
+        track: the track.
+        duration: seconds that all files of the pair have.
+        starts: seconds at which excerpts with an audible target begin, ascending, on a grid of 0.1 s.
+        levels_db: the target's level in each of these excerpts, in dBFS.
+    """
+
+    track: Track
+    duration: float
+    starts: np.ndarray
+    levels_db: np.ndarray
+
+
+def active_starts(
+    levels_db: np.ndarray, duration: float, seconds: float, threshold_db: float = THRESHOLD_DB
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the excerpts in which a stem is not silent.
+
+    Args:
+        levels_db: RMS level of every tenth of a second, in dBFS.
+        duration: seconds within which excerpts must lie.
+        seconds: length of the excerpts.
+        threshold_db: RMS level in dBFS that an excerpt must have.
+
+    Returns:
+        Starts in seconds, multiples of 0.1, and the excerpts' RMS levels in dBFS; empty for a silent stem and
+        where `duration` is too short.
+    """
+    n_starts = int(np.floor((duration - seconds) * BLOCKS_PER_SECOND + 1e-6)) + 1
+    if n_starts <= 0:
+        return np.empty(0), np.empty(0)
+    energy = np.concatenate([[0.0], np.cumsum(10 ** (levels_db / 10))])
+    first = np.arange(n_starts)
+    last = np.minimum(first + max(1, int(np.ceil(seconds * BLOCKS_PER_SECOND - 1e-6))), len(levels_db))
+    power = np.maximum(energy[last] - energy[first], 0.0) / np.maximum(last - first, 1)
+    levels = 10 * np.log10(np.maximum(power, 1e-13))
+    active = levels > threshold_db
+    return first[active] / BLOCKS_PER_SECOND, levels[active]
+
+
+def find_activity(
+    tracks: Sequence[Track],
+    stem: str,
+    seconds: float,
+    *,
+    source: str = "target",
+    threshold_db: float = THRESHOLD_DB,
+    jobs: int | None = None,
+) -> list[Activity]:
+    """Find for every track where excerpts with an audible target begin.
+
+    Tracks whose target is silent throughout, and tracks shorter than the excerpts, are left out, with a warning.
+
+    Args:
+        tracks: tracks of one data set.
+        stem: the target.
+        seconds: length of the excerpts.
+        source: the input of the pair (see `input_paths`), which must be long enough as well.
+        threshold_db: RMS level in dBFS that the target must have in an excerpt.
+        jobs: threads for reading files that were never read before.
+
+    Raises:
+        UserError: no track is left, or a file is bad.
+    """
+    if not tracks:
+        raise UserError("no tracks to take excerpts from. Check the data set's folder.")
+    targets = [track.paths(stem) for track in tracks]
+    inputs = [input_paths(track, stem, source) for track in tracks]
+    files = [path for paths in [*targets, *inputs] for path in paths]
+    scans = scan_files(files, tracks[0].root, jobs)
+
+    found: list[Activity] = []
+    silent: list[str] = []
+    short: list[str] = []
+    for track, target, inputs_of_track in zip(tracks, targets, inputs, strict=True):
+        duration = min(scans[path].seconds for path in [*target, *inputs_of_track])
+        starts, levels = active_starts(_sum_levels(target, scans), duration, seconds, threshold_db)
+        if len(starts):
+            found.append(Activity(track, duration, starts, levels))
+        else:
+            (short if duration < seconds else silent).append(track.name)
+    if silent:
+        logger.warning("left out, because %s is silent throughout: %s", stem, ", ".join(silent))
+    if short:
+        logger.warning("left out, because they are shorter than %g s: %s", seconds, ", ".join(short))
+    if not found:
+        split = tracks[0].split
+        reasons = [f"{stem} is silent in {len(silent)}"] * bool(silent)
+        reasons += [f"{len(short)} are shorter than the {seconds:g} s of an excerpt"] * bool(short)
+        raise UserError(
+            f"{tracks[0].root}: none of the {len(tracks)} {split} tracks can be used: {' and '.join(reasons)}. "
+            "Choose another stem or shorter excerpts, or add tracks."
+        )
+    return found
+
+
+def fixed_excerpts(
+    tracks: Sequence[Track],
+    stem: str,
+    seconds: float,
+    per_track: int,
+    *,
+    source: str = "target",
+    threshold_db: float = THRESHOLD_DB,
+) -> list[Excerpt]:
+    """Choose the excerpts of a validation: always the same, spread over each track, where the target is loudest.
+
+    Each track is cut into `per_track` sections of equal length (fewer where they would be shorter than an excerpt)
+    and each section gives the excerpt with the highest RMS of the target, so excerpts do not overlap. A section in
+    which the target is silent gives none.
+
+    Raises:
+        UserError: no track can be used, or a file is bad.
+    """
+    excerpts = []
+    for activity in find_activity(tracks, stem, seconds, source=source, threshold_db=threshold_db):
+        sections = max(1, min(per_track, int(activity.duration / seconds + 1e-6)))
+        length = activity.duration / sections
+        for section in range(sections):
+            low, high = section * length, (section + 1) * length - seconds
+            inside = (activity.starts >= low - 1e-6) & (activity.starts <= high + 1e-6)
+            if inside.any():
+                start = activity.starts[inside][np.argmax(activity.levels_db[inside])]
+                excerpts.append(Excerpt(activity.track, float(start), seconds))
+    return excerpts
+
+
+def _sum_levels(paths: Sequence[Path], scans: dict[Path, FileScan]) -> np.ndarray:
+    """Levels in dBFS of the sum of files, whose powers are taken to add up."""
+    levels = [scans[path].levels_db() for path in paths]
+    n = min(len(level) for level in levels)
+    return 10 * np.log10(sum(10 ** (level[:n] / 10) for level in levels))

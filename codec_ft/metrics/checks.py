@@ -1,0 +1,35 @@
+"""Checks at the door of every metric: a wrong shape or a NaN must not turn into a plausible number."""
+
+import torch
+from torch import Tensor
+
+
+def check_same_audio_shape(estimate: Tensor, target: Tensor) -> None:
+    """Refuse a pair that is not two non-empty audio batches of one shape ``[B, C, N]``.
+
+    Raises
+    ------
+    ValueError
+        Naming both shapes.
+    """
+    if estimate.shape != target.shape or estimate.ndim != 3 or estimate.numel() == 0:
+        raise ValueError(
+            "estimate and target must both be audio [B, C, N] of one shape and not empty: "
+            f"estimate is {list(estimate.shape)}, target is {list(target.shape)}"
+        )
+
+
+def check_audio_pair(estimate: Tensor, target: Tensor) -> None:
+    """Refuse a pair of differing shapes (see :func:`check_same_audio_shape`) or with a NaN or infinite sample.
+
+    Raises
+    ------
+    ValueError
+        Naming both shapes, or which of the two holds how many bad samples in which item of the batch.
+    """
+    check_same_audio_shape(estimate, target)
+    for name, audio in (("estimate", estimate), ("target", target)):
+        bad = ~torch.isfinite(audio)
+        if bad.any():
+            first = int(bad.flatten(1).any(dim=1).nonzero()[0])
+            raise ValueError(f"{name} holds {int(bad.sum())} NaN or infinite samples, the first in batch item {first}")

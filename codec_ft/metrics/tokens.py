@@ -1,0 +1,155 @@
+"""What can be said about tokens: accuracy, the baselines it is read against, and how a codebook is used.
+
+Codes are ``[B, K, T]`` integers. Accuracies count only the frames marked in ``active [B, T]``
+(:func:`active_frames` of the target): silent frames are one constant token, and counting them rewards silence.
+
+One accuracy has four readings, according to what is compared with the target's codes:
+
+- token accuracy: the codes of the model's output;
+- copy-input accuracy: the codes of its input, what doing nothing scores;
+- idempotence: the codes of the decoded target codes, ``encode(decode(codes))``, what a perfect waveform could
+  lose on its way through the codec;
+- majority-token accuracy: each codebook's most frequent code, what knowing nothing scores.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def active_frames(audio: Tensor, hop_length: int, threshold_db: float = -60.0) -> Tensor:
+    """Which codec frames are not silent: ``audio [B, C, N] -> bool [B, T]`` with ``T = ceil(N / hop_length)``.
+
+    A frame is active when the root mean square of its ``hop_length`` samples in all channels is above
+    ``threshold_db`` (dB re 1); the last one counts the samples it has.
+    """
+    channels, samples = audio.shape[1:]
+    n_frames = math.ceil(samples / hop_length)
+    padded = functional.pad(audio.double(), (0, n_frames * hop_length - samples))
+    energy = padded.unflatten(2, (n_frames, hop_length)).square().sum(dim=(1, 3))
+    starts = torch.arange(n_frames, device=audio.device) * hop_length
+    present = channels * (samples - starts).clamp(max=hop_length)
+    return energy > present * 10.0 ** (threshold_db / 10.0)
+
+
+def token_accuracy(codes: Tensor, target_codes: Tensor, active: Tensor) -> Tensor:
+    """Share of active frames whose codes are equal, per codebook: ``[B, K, T], [B, K, T], [B, T] -> [K]``.
+
+    Between 0 and 1, in float64; NaN when no frame is active. For the copy-input accuracy pass the input's codes,
+    for the idempotence those of the decoded target codes.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit; the message names them.
+    """
+    if codes.shape != target_codes.shape:
+        raise ValueError(
+            "codes and target_codes must have one shape [B, K, T]: "
+            f"codes is {list(codes.shape)}, target_codes is {list(target_codes.shape)}"
+        )
+    return _select(codes == target_codes, active).double().mean(dim=1)
+
+
+def majority_tokens(codes: Tensor, active: Tensor) -> Tensor:
+    """The most frequent code of each codebook in the active frames, ``[B, K, T], [B, T] -> [K]``.
+
+    The smallest of several that are equally frequent.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or no frame is active.
+    """
+    selected = _select(codes, active)
+    if selected.shape[1] == 0:
+        raise ValueError("no frame is active, so no code is the most frequent one")
+    return torch.stack([torch.bincount(row).argmax() for row in selected])
+
+
+def majority_token_accuracy(target_codes: Tensor, active: Tensor, majority: Tensor | None = None) -> Tensor:
+    """Accuracy of answering one constant code per codebook, ``[B, K, T], [B, T] -> [K]``.
+
+    ``majority [K]`` are the constants, usually :func:`majority_tokens` of the training targets. Without it they
+    are taken from ``target_codes`` themselves: the most that any constant could score.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
+    if majority is None:
+        # With no active frame any constant gives NaN, as in token_accuracy.
+        majority = (
+            majority_tokens(target_codes, active) if active.any() else target_codes.new_zeros(target_codes.shape[1])
+        )
+    if majority.shape != target_codes.shape[1:2]:
+        raise ValueError(
+            f"majority must hold one code per codebook: majority is {list(majority.shape)}, "
+            f"target_codes is {list(target_codes.shape)}"
+        )
+    return token_accuracy(majority[None, :, None].expand_as(target_codes), target_codes, active)
+
+
+def top_k_accuracy(logits: Tensor, target_codes: Tensor, active: Tensor, k: int) -> Tensor:
+    """Share of active frames whose code is among the ``k`` likeliest: ``[B, K, V, T], [B, K, T], [B, T] -> [K]``.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit; the message names them.
+    """
+    if logits.ndim != 4 or logits.shape[:2] + logits.shape[3:] != target_codes.shape:
+        raise ValueError(
+            "logits must be [B, K, V, T] and target_codes [B, K, T]: "
+            f"logits is {list(logits.shape)}, target_codes is {list(target_codes.shape)}"
+        )
+    likeliest = logits.topk(k, dim=2).indices
+    return _select((likeliest == target_codes.unsqueeze(2)).any(dim=2), active).double().mean(dim=1)
+
+
+@dataclass(frozen=True)
+class CodebookUsage:
+    """How evenly the codes of each codebook are used; every field is ``[K]``.
+
+    ``used`` counts the codes that occur at all; ``entropy_bits`` is the entropy of their frequencies, at most
+    ``log2(V)``; ``perplexity = 2^entropy_bits`` is the number of equally frequent codes with that entropy.
+    """
+
+    used: Tensor
+    perplexity: Tensor
+    entropy_bits: Tensor
+
+
+def codebook_usage(codes: Tensor, codebook_size: int) -> CodebookUsage:
+    """Usage of each codebook of ``codebook_size`` codes V in ``codes [B, K, T]``, over all frames.
+
+    Raises
+    ------
+    ValueError
+        If there are no codes, or one is not in ``0 .. V - 1``.
+    """
+    if codes.ndim != 3 or codes.numel() == 0:
+        raise ValueError(f"codes must be [B, K, T] and not empty: codes is {list(codes.shape)}")
+    if codes.min() < 0 or codes.max() >= codebook_size:
+        raise ValueError(
+            f"codes must be in 0 .. {codebook_size - 1}, they reach from {int(codes.min())} to {int(codes.max())}"
+        )
+    rows = codes.transpose(0, 1).flatten(1)
+    counts = torch.stack([torch.bincount(row, minlength=codebook_size) for row in rows])  # [K, V]
+    shares = counts.double() / rows.shape[1]
+    # xlogy is 0 for a code that never occurs, where a plain product would be NaN.
+    entropy_bits = -torch.xlogy(shares, shares).sum(dim=1) / math.log(2.0)
+    return CodebookUsage(used=(counts > 0).sum(dim=1), perplexity=entropy_bits.exp2(), entropy_bits=entropy_bits)
+
+
+def _select(values: Tensor, active: Tensor) -> Tensor:
+    """The active frames of all items side by side: ``[B, K, T], [B, T] -> [K, frames]``."""
+    if values.ndim != 3 or active.shape != (values.shape[0], values.shape[2]):
+        raise ValueError(
+            f"codes must be [B, K, T] and active [B, T]: codes is {list(values.shape)}, active is {list(active.shape)}"
+        )
+    return values.transpose(0, 1)[:, active.bool()]

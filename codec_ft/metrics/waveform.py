@@ -1,0 +1,102 @@
+"""Signal-to-distortion ratios, under explicit names: a bare "SDR" means three different numbers in this field.
+
+All take audio ``[B, C, N]`` in float32 or float64, sum in float64 and return dB, ``[B]`` in float64; samples and
+channels are summed together. Wrong shapes and non-finite samples raise ``ValueError``
+(:func:`codec_ft.metrics.checks.check_audio_pair`).
+"""
+
+import torch
+from torch import Tensor
+
+from codec_ft.metrics.checks import check_audio_pair
+
+CEILING_DB = 100.0
+"""Ratios that would be infinite, or are too large to mean anything in 16 or 24 bits, are given as this."""
+
+_MDX_DELTA = 1e-7
+
+# A signal whose energy without its mean is less than this share of its energy is constant; the rest is rounding.
+_ROUNDING = 1e-24
+
+
+def si_sdr(estimate: Tensor, target: Tensor) -> Tensor:
+    """Scale-invariant SDR in dB, ``[B, C, N], [B, C, N] -> [B]`` (Le Roux et al., 2019).
+
+    Each channel's mean is taken off, then one scale for all channels fits the target to the estimate best.
+    With ``rho`` the correlation coefficient this is ``10 log10(rho^2 / (1 - rho^2))``.
+
+    NaN where the target is silent or constant: nothing could be right or wrong. Otherwise within +-``CEILING_DB``:
+    the ceiling for a scaled copy, the floor for an estimate that is silent or orthogonal to the target.
+    """
+    check_audio_pair(estimate, target)
+    estimate, estimate_energy = _zero_mean(estimate)
+    target, target_energy = _zero_mean(target)
+    silent = target_energy == 0
+    # Where either energy is zero so is the product above it; the 1 only keeps the division defined.
+    energies = estimate_energy * target_energy
+    rho_squared = (estimate * target).sum(dim=1).square() / torch.where(energies > 0, energies, 1.0)
+    least = 10.0 ** (-CEILING_DB / 10.0)
+    ratio = rho_squared.clamp(min=least) / (1.0 - rho_squared).clamp(min=least)
+    return (10.0 * ratio.log10()).clamp(-CEILING_DB, CEILING_DB).masked_fill(silent, torch.nan)
+
+
+def _zero_mean(audio: Tensor) -> tuple[Tensor, Tensor]:
+    """``[B, C, N]`` -> the signal in float64 without each channel's mean, ``[B, C * N]``, and its energy ``[B]``.
+
+    The energy of a constant signal is exactly zero.
+    """
+    audio = audio.double()
+    centred = (audio - audio.mean(dim=2, keepdim=True)).flatten(1)
+    energy = centred.square().sum(dim=1)
+    return centred, energy.where(energy > _ROUNDING * audio.square().sum(dim=(1, 2)), 0.0)
+
+
+def usdr(estimate: Tensor, target: Tensor) -> Tensor:
+    """Whole-excerpt SDR in dB, ``[B, C, N], [B, C, N] -> [B]``: the "SDR" of the MDX challenges.
+
+    ``10 log10((sum target^2 + d) / (sum (target - estimate)^2 + d))`` with ``d = 1e-7`` (Mitsufuji et al., 2022).
+    Always finite: a silent target gives 0 dB for silence and a negative number for anything else.
+    """
+    check_audio_pair(estimate, target)
+    target = target.double()
+    energy = target.square().sum(dim=(1, 2))
+    distortion = (target - estimate).square().sum(dim=(1, 2))
+    return 10.0 * ((energy + _MDX_DELTA) / (distortion + _MDX_DELTA)).log10()
+
+
+def sdr_frames(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
+    """BSSEval v4 SDR of every second in dB, ``[B, C, N], [B, C, N] -> [B, frames]``, as museval frames it.
+
+    Frames of one second that do not overlap; a last part of less than a second is dropped, but audio shorter than
+    a second is one frame. Within a frame SDR is the plain ratio of target to difference: of BSSEval's four
+    numbers it is the one that does not depend on the 512-tap projections.
+
+    NaN where target or estimate is silent, which as in museval means that the sum of the channels is zero in
+    every sample: stereo in perfect opposite phase counts too. Ratios above ``CEILING_DB`` are given as that
+    (museval: infinity for equal signals).
+
+    museval leaves a frame out for *all* stems of a track when any one of them is silent in it. For numbers that
+    compare with publications, evaluate the stems of a track together and spread the NaN over them before the
+    median.
+    """
+    check_audio_pair(estimate, target)
+    length = min(sample_rate, target.shape[2])
+    n_frames = target.shape[2] // length
+    estimate, target = (
+        audio.double()[..., : n_frames * length].unflatten(2, (n_frames, length)) for audio in (estimate, target)
+    )  # [B, C, frames, length]
+    silent = torch.stack([(audio.sum(dim=1) == 0).all(dim=2) for audio in (estimate, target)]).any(dim=0)
+    energy = target.square().sum(dim=(1, 3))
+    distortion = (target - estimate).square().sum(dim=(1, 3))
+    # A target without energy is silent, so the smallest float keeps 0 / 0 away and changes no number that is kept.
+    ratio = energy / distortion.clamp(min=torch.finfo(torch.float64).tiny)
+    return (10.0 * ratio.log10()).clamp(max=CEILING_DB).masked_fill(silent, torch.nan)
+
+
+def sdr_med(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
+    """Median over seconds of the BSSEval v4 SDR in dB, ``[B, C, N], [B, C, N] -> [B]``: museval's track score.
+
+    The median of :func:`sdr_frames` over the frames that are not NaN (Stöter et al., 2018); NaN where all are.
+    An even number of frames gives the mean of the middle two, as in NumPy.
+    """
+    return sdr_frames(estimate, target, sample_rate).nanquantile(0.5, dim=1)
