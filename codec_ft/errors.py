@@ -18,5 +18,8 @@ def told_to_the_user() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        text = str(error)
+        if "Original Traceback" in text:  # it comes from a process that reads data, wrapped by torch
+            text = text.rstrip().rsplit("\n", 1)[-1].partition(": ")[2]
+        print(f"error: {text}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -61,7 +61,8 @@ def check_data(config: ExperimentConfig) -> None:
     Raises:
         UserError: the data have errors.
     """
-    stem = None if isinstance(config, CodecTrainingConfig) and config.stem == "all" else config.stem
+    reads_all = config.data.remix_probability > 0 or (isinstance(config, CodecTrainingConfig) and config.stem == "all")
+    stem = None if reads_all else config.stem
     source = config.input if isinstance(config, FinetuneConfig) else "target"
     splits = sorted({"train", "valid", config.data.report_split})
     check_dataset(config.data.root, splits=splits, stem=stem, input=source).raise_if_errors()

@@ -12,7 +12,7 @@ class EncodecShape(Config):
     """The size of an EnCodec (SEANet encoder and decoder, residual vector quantiser)."""
 
     sample_rate: int = Field(16000, gt=0, description="Hz")
-    strides: tuple[int, ...] = Field((5, 4, 4, 2), description="of the encoder's stages; their product is the hop length")
+    strides: tuple[int, ...] = Field((5, 4, 4, 2), description="of the encoder; their product is the hop length")
     n_filters: int = Field(16, ge=1, description="channels of the first stage; each stage doubles them")
     latent_dim: int = Field(64, ge=1)
     lstm_layers: int = Field(1, ge=1)
@@ -28,7 +28,7 @@ class QuantizerConfig(Config):
     kmeans_vectors: int = Field(16384, ge=1, description="latents collected for the k-means start")
     kmeans_iterations: int = Field(10, ge=1)
     decay: float = Field(0.98, gt=0, lt=1, description="of the moving averages that are the codebooks")
-    dead_share: float = Field(0.1, ge=0, lt=1, description="codes used less than this share of an even use are replaced")
+    dead_share: float = Field(0.1, ge=0, lt=1, description="share of an even use below which codes are replaced")
     dropout: float = Field(0.25, ge=0, le=1, description="share of items coded with a random number of codebooks")
 
 
@@ -37,7 +37,7 @@ class CodecLossConfig(Config):
 
     mel: float = Field(2.0, ge=0, description="multi-scale log-mel distance")
     waveform: float = Field(1.5, ge=0, description="log10 of error energy over target energy, per item")
-    commitment: float = Field(0.25, ge=0, description="latents towards their codes")
+    commitment: float = Field(0.25, ge=0, description="latents towards their codes, in units of their variance")
 
 
 class CodecTrainingConfig(ExperimentConfig):

@@ -19,7 +19,7 @@ class Quantized:
 
     latents: Tensor  # [B, D, T], quantised, with the gradient of the input (straight-through)
     codes: Tensor | None  # [B, K, T]; None while quantisation has not started
-    commitment: Tensor  # scalar: mean squared distance of the residuals from their codes, over the layers in use
+    commitment: Tensor  # scalar: squared distance of the residuals from their codes over the latents' variance
     perplexity: Tensor  # [K]: exp of the entropy of the codes in this batch; V if all are used alike
     replaced: int  # dead codes that were given a new place
 
@@ -61,13 +61,15 @@ class CodebookLearner(nn.Module):
         residual = latents.transpose(1, 2)  # [B, T, D]
         total = torch.zeros_like(residual)
         codes, perplexities, commitment, replaced = [], [], latents.new_zeros(()), 0
+        # In units of their variance: in absolute ones, latents that shrink would look ever better committed.
+        variance = latents.detach().var().clamp(min=1e-12)
         for k, book in enumerate(self.codebooks):
             codes.append(book.quantize(residual.detach().flatten(0, 1)).unflatten(0, residual.shape[:2]))
             chosen = book.embed[codes[-1]].detach()  # a copy: the update below may not reach back into it
             in_use = (k < used)[:, None, None]
             # Against the detached code the gradient of every layer reaches the encoder; with a straight-through
             # subtraction only the first one would.
-            commitment = commitment + (in_use * (residual - chosen).pow(2)).mean() / n_layers
+            commitment = commitment + (in_use * (residual - chosen).pow(2)).mean() / variance / n_layers
             total = total + in_use * chosen
             counts = torch.bincount(codes[-1].flatten(), minlength=book.codebook_size).float()
             perplexities.append(perplexity(counts))

@@ -78,7 +78,8 @@ def measure_codec(
             all_codes.append(codes)
             all_recoded.append(codec.quantize(codec.encode(output))[0])
             all_active.append(active_frames(target, codec.hop_length))
-            found.append(waveform_metrics(output, target, codec.sample_rate))
+            measured = waveform_metrics(output, target, codec.sample_rate)
+            found.append({name: float(value) for name, value in measured.items()})
             if samples is not None:
                 side_car = {
                     "track": excerpt.track.name,
@@ -93,7 +94,7 @@ def measure_codec(
                 audio = {"output": output[0], "target": target[0]}
                 write_sample(samples / f"{excerpt.track.name} - {stem}", audio, codec.sample_rate, side_car)
         n_excerpts += len(excerpts)
-        means = {name: float(torch.cat([item[name] for item in found]).nanmean()) for name in found[0]}
+        means = {name: float(torch.tensor([item[name] for item in found]).nanmean()) for name in found[0]}
         rows.append({"system": f"{stem} reconstructed", "role": "output", "against": {"target": means}})
     codes, recoded, active = torch.cat(all_codes), torch.cat(all_recoded), torch.cat(all_active)
     sounding = codes.transpose(1, 2)[active].T[None]  # [1, K, frames]

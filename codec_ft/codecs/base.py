@@ -75,7 +75,7 @@ class Codec(nn.Module, ABC):
 
     @abstractmethod
     def new_encoder(self, start: EncoderStart) -> nn.Module:
-        """A trainable copy of the encoder (audio `[B, 1, N]` -> latents `[B, D, T]`), with its weights or with new ones."""
+        """A trainable copy of the encoder, audio `[B, 1, N]` -> latents `[B, D, T]`, with its weights or new ones."""
 
     def check_audio(self, audio: Tensor) -> None:
         """Refuse what is not audio of shape `[B, 1, N]`, `N > 0`, finite.
@@ -98,7 +98,7 @@ class Codec(nn.Module, ABC):
             raise ValueError(
                 f"{self.name}: expected codes [B, K, T] with 1 <= K <= {self.n_codebooks}, got {list(codes.shape)}"
             )
-        if codes.numel() and not (0 <= int(codes.min()) and int(codes.max()) < self.codebook_size):
+        if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= self.codebook_size):
             raise ValueError(
                 f"{self.name}: codes must lie in 0..{self.codebook_size - 1}, "
                 f"got {int(codes.min())}..{int(codes.max())}"

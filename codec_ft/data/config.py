@@ -10,9 +10,9 @@ from codec_ft.config import Config, runtime
 class DataConfig(Config):
     """A data set and the excerpts that training and validation take from it."""
 
-    root: Path = Field(Path("data/demo"), description="folder of the data set; its last name is part of the run's hash")
+    root: Path = Field(Path("data/demo"), description="folder of the data set; its name is part of the run's hash")
     seconds: float = Field(2.0, gt=0, description="length of a training excerpt")
-    remix_probability: float = Field(0.0, ge=0, le=1, description="share of items whose other stems come from other songs")
+    remix_probability: float = Field(0.0, ge=0, le=1, description="share of items with stems of other songs")
     gain_db: tuple[float, float] = Field((0.0, 0.0), description="range of the random gain on input and target, dB")
     valid_seconds: float = Field(4.0, gt=0, description="length of a validation excerpt")
     valid_per_track: int = Field(2, ge=1, description="validation excerpts of each track")

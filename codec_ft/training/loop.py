@@ -290,7 +290,7 @@ def _restore(
     if state["processes"] != accelerator.num_processes:
         raise UserError(
             f"this run was trained by {state['processes']} processes and cannot go on with "
-            f"{accelerator.num_processes}: its batches would be others. Launch {state['processes']}, or choose another run=."
+            f"{accelerator.num_processes}: its batches would be others. Launch as many, or choose another run=."
         )
     for name in task.phases:
         accelerator.unwrap_model(modules[name]).load_state_dict(state["modules"][name])

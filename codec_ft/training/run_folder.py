@@ -72,7 +72,9 @@ def open_run(config: ExperimentConfig) -> RunFolder:
         try:
             old = load_config(type(config), [run.config], root=Path.cwd())
         except UserError as error:
-            raise UserError(f"{run.path}: was made by another version or trainer ({error}) Choose another run=.") from None
+            raise UserError(
+                f"{run.path}: was made by another version or trainer ({error}) Choose another run=."
+            ) from None
         changed = differences(old, config)
         if changed:
             raise UserError(

@@ -9,7 +9,8 @@ import soundfile
 
 from codec_ft.data.separators import build, spectrogram, stft, waveform
 from codec_ft.data.separators.build import build_separated
-from codec_ft.data.separators.calibrate import SEPARATORS, Separator, find_strength, median_sdr
+from codec_ft.data.separators.calibrate import find_strength, median_sdr
+from codec_ft.data.separators.kinds import SEPARATORS, Separator
 from codec_ft.data.separators.noise import smooth_field
 from codec_ft.errors import UserError
 
@@ -401,6 +402,10 @@ def test_a_stem_that_rests_throughout_does_not_stop_the_build(data_set: Path) ->
 def test_bad_data_sets_are_named(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.raises(UserError, match="no such stand-in separator"):
         build_separated(data_set, "spleeter", jobs=1)
+    with pytest.raises(UserError, match="seed=-1"):
+        build_separated(data_set, "waveform", seed=-1)
+    with pytest.raises(UserError, match="jobs=0"):
+        build_separated(data_set, "waveform", jobs=0)
     with pytest.raises(UserError, match="no tracks"):
         build_separated(tmp_path_factory.mktemp("empty"), "waveform", jobs=1)
     with pytest.raises(UserError, match="stems=piano"):
@@ -409,12 +414,24 @@ def test_bad_data_sets_are_named(data_set: Path, tmp_path_factory: pytest.TempPa
     bass = data_set / "valid" / "song 1" / "bass.wav"
     audio, _ = soundfile.read(bass)
     soundfile.write(bass, audio[:-1], RATE, subtype="PCM_16")
-    with pytest.raises(UserError, match=r"song 1.*frames = 88200, but 88199|song 1.*frames = 88199, but 88200"):
+    with pytest.raises(UserError, match=r"song 1.bass\.wav: frames = 88199, but 88200 in drums\.wav"):
         build_separated(data_set, "waveform", jobs=1)
     bass.unlink()
     with pytest.raises(UserError, match=r"song 1.*no stem bass"):
         build_separated(data_set, "waveform", jobs=1)
     assert not (data_set / "separated").exists()
+
+
+def test_calibration_hears_frames_from_all_over_a_long_track(tmp_path: Path) -> None:
+    """Excerpts of a track that is silent but for its end: only an excerpt that reaches there hears it."""
+    stems = make_stems(12.0)
+    for audio in stems.values():
+        audio[:, : 10 * RATE] = 0.0
+    write_track(tmp_path / "train" / "late", stems)
+    report = build_separated(tmp_path, "waveform", jobs=1)
+    for stem in STEMS:
+        assert report.calibration.calibrated_sdr_med[stem] == pytest.approx(waveform.TARGET_SDR[stem], abs=0.1)
+        assert report.calibration.reached_sdr_med[stem] == pytest.approx(waveform.TARGET_SDR[stem], abs=4)
 
 
 def test_stems_of_another_seed_are_not_mixed_in(data_set: Path) -> None:

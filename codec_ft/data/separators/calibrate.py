@@ -1,23 +1,35 @@
 """Set the strength of a stand-in separator's errors so that each stem reaches its published SDR.
 
 Levels do not carry over from one data set to the next: how far stems overlap differs. So the strength is found anew
-for each, by secant steps on excerpts of its tracks.
+for each, by secant steps on excerpts of its tracks, and kept in `calibration.json`.
 """
 
 import logging
 import math
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+from tqdm import tqdm
 
-from codec_ft.data.separators import spectrogram, waveform
+from codec_ft.atomic import atomic_path
+from codec_ft.audio.files import audio_info, read_audio
+from codec_ft.data.separators.kinds import SEPARATORS
+from codec_ft.data.tracks import Track
+from codec_ft.data.workers import ParallelMap
+from codec_ft.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-STRENGTH_SPREAD = 0.3
-"""The strength varies from track to track by up to +-30 %: some songs are harder than others."""
+CALIBRATION_FILE = "calibration.json"
+CALIBRATION_TRACKS = 40
+"""Tracks that calibration listens to at most. Their levels are 2 to 5 dB apart: few of them make a poor median."""
+CALIBRATION_FRAMES = 6
+"""Frames of 1 s that it hears of each, evenly spread over the track: an excerpt in one piece says less."""
+CALIBRATION_MARGIN = 0.1
+"""Seconds before and after such a frame that are degraded with it and not measured: longer than any window."""
 SLOPE_BOUNDS = (-20.0, -2.0)
 """Bounds in dB on measured slopes, which medians of a few tracks make noisy."""
 LARGEST_STEP = math.log(3)
@@ -30,69 +42,32 @@ MAX_STEPS = 6
 """Evaluations at most; usually three or four are enough."""
 
 
-@dataclass(frozen=True)
-class Separator:
-    """A stand-in separator with what is known about it.
+class Calibration(BaseModel):
+    """What `calibration.json` holds. All dictionaries go from stem to number; SDRs are medians in dB.
 
     Attributes:
-        name: "spectrogram" or "waveform".
-        separate: its function; takes the strengths as keyword `parameter`.
-        parameter: name of the strength of its errors, "sigma" or "k".
-        target_sdr: stem -> published median SDR in dB.
-        start: stem -> strength where the search begins.
-        slope: change of the SDR in dB with the logarithm of the strength, to begin with.
+        separator: name of the stand-in separator.
+        note: says to whoever opens the file that nothing was separated.
+        seed: seed of the errors.
+        parameter: what the strength is called in the separator's formula.
+        strength: strength of the errors.
+        target_sdr_med: published levels.
+        calibrated_sdr_med: levels reached on the excerpts used for calibration.
+        reached_sdr_med: levels reached on all tracks.
+        tracks: number of tracks behind `reached_sdr_med`.
     """
 
-    name: str
-    separate: Callable[..., dict[str, np.ndarray]]
+    model_config = ConfigDict(extra="forbid")
+
+    separator: str
+    note: str = "Made from the true stems by codec_ft.data.separators: a stand-in, no separator was run."
+    seed: int
     parameter: str
-    target_sdr: dict[str, float]
-    start: dict[str, float]
-    slope: float
-
-    def degrade(
-        self, stems: dict[str, np.ndarray], sample_rate: int, strength: dict[str, float], *, seed: int, track: str
-    ) -> dict[str, np.ndarray]:
-        """Degrade one track's stems; the same (seed, separator, track name) gives the same result.
-
-        Args:
-            stems: name -> float32 [C, N].
-            sample_rate: in Hz.
-            strength: stem -> strength; this track's differ from them by up to `STRENGTH_SPREAD`.
-            seed: seed of the data set.
-            track: the track's name.
-
-        Returns:
-            name -> float32 [C, N].
-        """
-        rng = np.random.default_rng([seed, zlib.crc32(f"{self.name}/{track}".encode())])
-        spread = rng.uniform(1 - STRENGTH_SPREAD, 1 + STRENGTH_SPREAD, size=len(stems))
-        varied = {stem: strength[stem] * float(factor) for stem, factor in zip(stems, spread, strict=True)}
-        return self.separate(stems, sample_rate, rng=rng, **{self.parameter: varied})
-
-
-SEPARATORS = {
-    separator.name: separator
-    for separator in (
-        Separator(
-            name="spectrogram",
-            separate=spectrogram.separate,
-            parameter="sigma",
-            target_sdr=spectrogram.TARGET_SDR,
-            start=spectrogram.START_SIGMA,
-            slope=-4.0,
-        ),
-        Separator(
-            name="waveform",
-            separate=waveform.separate,
-            parameter="k",
-            target_sdr=waveform.TARGET_SDR,
-            start=waveform.START_K,
-            slope=-20 / math.log(10),
-        ),
-    )
-}
-"""The stand-in separators by name."""
+    strength: dict[str, float]
+    target_sdr_med: dict[str, float]
+    calibrated_sdr_med: dict[str, float | None]
+    reached_sdr_med: dict[str, float | None] = {}
+    tracks: int = 0
 
 
 def median_sdr(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
@@ -169,3 +144,106 @@ def find_strength(
         reached = ", ".join(f"{n} {s:.1f} of {w:.1f}" for n, s, w in zip(names, sdr, wanted, strict=True))
         logger.warning("calibration is off by %.1f dB (dB reached of wanted: %s)", worst, reached)
     return dict(zip(names, np.exp(point).tolist(), strict=True)), dict(zip(names, sdr.tolist(), strict=True))
+
+
+def calibrate(
+    separator: str, tracks: Sequence[Track], seed: int, stems: Sequence[str], run: ParallelMap
+) -> Calibration:
+    """Find the strengths for a data set, on excerpts of up to `CALIBRATION_TRACKS` tracks, taken evenly from all.
+
+    Args:
+        separator: "spectrogram" or "waveform".
+        tracks: the data set's tracks.
+        seed: seed of the errors.
+        stems: what the mixture consists of.
+        run: a `map` over tracks, such as `worker_processes` gives.
+
+    Raises:
+        UserError: a stem cannot be read.
+    """
+    kind = SEPARATORS[separator]
+    count = min(CALIBRATION_TRACKS, len(tracks))
+    chosen = [tracks[index * len(tracks) // count] for index in range(count)]
+
+    def evaluate(strength: dict[str, float]) -> dict[str, float]:
+        rows = run(partial(_excerpt_sdr, separator, strength, seed, tuple(stems)), chosen)
+        levels = list(tqdm(rows, desc=f"{separator}: calibration", total=count, unit="track", leave=False))
+        medians = {stem: finite_median([row[stem] for row in levels]) for stem in stems}
+        return {stem: np.nan if level is None else level for stem, level in medians.items()}
+
+    targets = {stem: kind.target_sdr[stem] for stem in stems}
+    start = {stem: kind.start[stem] for stem in stems}
+    strength, reached = find_strength(evaluate, start, targets, kind.slope)
+    return Calibration(
+        separator=separator,
+        seed=seed,
+        parameter=kind.parameter,
+        strength=strength,
+        target_sdr_med=targets,
+        calibrated_sdr_med={stem: finite_median([level]) for stem, level in reached.items()},
+    )
+
+
+def _excerpt_sdr(
+    separator: str, strength: dict[str, float], seed: int, stems: Sequence[str], track: Track
+) -> dict[str, float | None]:
+    """Degrade some frames of a track, strung together, always the same ones; give the median SDR of each stem."""
+    info = audio_info(track.stems[stems[0]])
+    piece = 1 + 2 * CALIBRATION_MARGIN
+    if info.seconds < CALIBRATION_FRAMES * piece:
+        true, rate = read_stems(track, stems)
+        measured = np.full(info.frames, True)
+    else:
+        starts = np.linspace(0.0, info.seconds - piece, CALIBRATION_FRAMES)
+        pieces = [read_stems(track, stems, start, piece) for start in starts]
+        true = {stem: np.concatenate([audio[stem] for audio, _ in pieces], axis=1) for stem in stems}
+        rate = info.sample_rate
+        margin = round(CALIBRATION_MARGIN * rate)
+        measured = np.tile(np.arange(round(piece * rate)) - margin, CALIBRATION_FRAMES)
+        measured = (measured >= 0) & (measured < rate)
+    estimates = SEPARATORS[separator].degrade(true, rate, strength, seed=seed, track=track.name)
+    levels = {stem: median_sdr(true[stem][:, measured], estimates[stem][:, measured], rate) for stem in stems}
+    return {stem: finite_median([level]) for stem, level in levels.items()}
+
+
+def read_stems(
+    track: Track, stems: Sequence[str], start: float = 0.0, seconds: float | None = None
+) -> tuple[dict[str, np.ndarray], int]:
+    """Read stems of a track, or an excerpt of them: (stem -> float32 [C, N], sample rate in Hz)."""
+    audio = {stem: read_audio(track.stems[stem], start=start, seconds=seconds) for stem in stems}
+    return {stem: signal for stem, (signal, _) in audio.items()}, audio[stems[0]][1]
+
+
+def finite_median(levels: Iterable[float | None]) -> float | None:
+    """Median of the levels that are finite numbers; None, as JSON has no NaN, where there is none."""
+    finite = [level for level in levels if level is not None and np.isfinite(level)]
+    return round(float(np.median(finite)), 4) if finite else None
+
+
+def read_calibration(path: Path, seed: int, stems: Sequence[str]) -> Calibration | None:
+    """Read a calibration; None where there is no file.
+
+    Raises:
+        UserError: the file is damaged, or it was made for another seed or other stems.
+    """
+    if not path.is_file():
+        return None
+    try:
+        calibration = Calibration.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        reason = error.errors()[0]
+        raise UserError(
+            f"{path}: not a calibration ({reason['msg']}). Delete it, and it will be made again."
+        ) from error
+    if calibration.seed != seed or set(calibration.strength) != set(stems):
+        raise UserError(
+            f"{path.parent}: made with seed {calibration.seed} and stems {', '.join(calibration.strength)}, but now "
+            f"seed {seed} and {', '.join(stems)} are asked for. Ask for the same, or delete the folder."
+        )
+    return calibration
+
+
+def write_calibration(path: Path, calibration: Calibration) -> None:
+    """Write a calibration, in full or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(calibration.model_dump_json(indent=2) + "\n")

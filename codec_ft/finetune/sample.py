@@ -1,0 +1,115 @@
+"""One excerpt through a warm encoder: what it measures, and its sample on disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from codec_ft.data.dataset import Batch
+from codec_ft.data.excerpts import Excerpt
+from codec_ft.finetune.losses import latent_mse
+from codec_ft.finetune.task import FinetuneTask
+from codec_ft.finetune.warm_encoder import FinetuneStep, Reference, Separation
+from codec_ft.metrics.registry import waveform_metrics
+from codec_ft.metrics.tokens import active_frames, token_accuracy
+from codec_ft.training.samples import write_sample
+
+Metrics = dict[str, float]
+
+
+@dataclass
+class Sample:
+    """One item `[1, 1, N]` separated, with all that is known about it."""
+
+    batch: Batch
+    separation: Separation
+    reference: Reference
+    active: Tensor  # bool [1, T]: frames in which the target is not silent
+    metrics: dict[str, dict[str, Metrics]]  # system -> target or quantized_target -> metric
+    latent_mse: dict[str, float]  # of the output and of the untouched encoder
+    token_accuracy: dict[str, Tensor]  # reading -> [K]
+
+
+def separate_sample(
+    task: FinetuneTask, step: FinetuneStep, batch: Batch, floors: dict[str, Tensor] | None = None
+) -> Sample:
+    """Separate a batch of one item, and measure everything.
+
+    Args:
+        task: knows codec and configuration.
+        step: the trained module, in `eval()`.
+        batch: one item, on the device.
+        floors: other audio `[1, 1, N]` to measure beside the input, by name (the mixture).
+    """
+    codec = task.codec
+    separation, reference = step.separate(batch.input, task.config.decode), step.reference(batch.target)
+    active = active_frames(batch.target, codec.hop_length)
+    readings = {"trained": separation.codes, "copy_input": separation.input_codes, "idempotence": reference.recoded}
+    wanted = codec.match_space(step.target_latents(batch.target))
+    latents = {"untouched encoder": separation.input_latents, "output": separation.latents}
+    systems = {
+        "input": batch.input,
+        **(floors or {}),
+        "quantized_input": separation.quantized_input,
+        "output": separation.output,
+        "quantized_target": reference.quantized_target,
+    }
+    against = {"target": batch.target, "quantized_target": reference.quantized_target}
+    return Sample(
+        batch=batch,
+        separation=separation,
+        reference=reference,
+        active=active,
+        metrics={
+            system: {
+                name: {key: float(value) for key, value in waveform_metrics(audio, other, codec.sample_rate).items()}
+                for name, other in against.items()
+                if name != system
+            }
+            for system, audio in systems.items()
+        },
+        latent_mse={name: float(latent_mse(codec.match_space(x), wanted)) for name, x in latents.items()},
+        token_accuracy={name: token_accuracy(codes, reference.codes, active) for name, codes in readings.items()},
+    )
+
+
+def save_sample(folder: Path, sample: Sample, task: FinetuneTask, excerpt: Excerpt, checkpoint: str) -> None:
+    """Write the thesis' five wavs and the side-car of a sample.
+
+    Args:
+        folder: of this sample.
+        sample: what to write.
+        task: knows codec and configuration.
+        excerpt: where it comes from.
+        checkpoint: what the weights are, in words.
+    """
+    side_car: dict[str, Any] = {
+        "track": excerpt.track.name,
+        "split": excerpt.track.split,
+        "start": excerpt.start_seconds,
+        "seconds": excerpt.seconds,
+        "stem": task.config.stem,
+        "input": task.config.input,
+        "decode": task.config.decode,
+        "checkpoint": checkpoint,
+        "latent_mse": sample.latent_mse,
+        "metrics": sample.metrics,
+        "token_accuracy": sample.token_accuracy,
+    }
+    audio = {
+        "input": sample.batch.input[0],
+        "output": sample.separation.output[0],
+        "quantized_input": sample.separation.quantized_input[0],
+        "quantized_target": sample.reference.quantized_target[0],
+        "target": sample.batch.target[0],
+    }
+    write_sample(folder, audio, task.codec.sample_rate, side_car)
+
+
+def excerpt_folder(samples: Path, excerpt: Excerpt) -> Path:
+    """The folder of an excerpt's sample."""
+    return samples / f"{excerpt.track.name} @ {excerpt.start_seconds:.1f} s"
+
+

@@ -1,0 +1,125 @@
+"""Samples of a run that has been trained: its own again, of another track, or of any audio file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from codec_ft.atomic import atomic_path
+from codec_ft.audio.files import audio_info, read_audio
+from codec_ft.codec_training.task import CodecTask
+from codec_ft.config import load_config
+from codec_ft.data.dataset import ExcerptDataset, collate
+from codec_ft.data.excerpts import Excerpt
+from codec_ft.data.tracks import SPLITS, Track, find_tracks, split_folders
+from codec_ft.errors import UserError
+from codec_ft.finetune.sample import excerpt_folder, save_sample, separate_sample
+from codec_ft.finetune.task import FinetuneTask
+from codec_ft.finetune.warm_encoder import FinetuneStep
+from codec_ft.training.config import ExperimentConfig
+from codec_ft.training.run_folder import RunFolder, read_run_config
+from codec_ft.training.samples import write_sample
+from codec_ft.training.task import Task
+from experiments.report.page import write_page
+from experiments.run import load_best, report_samples
+from experiments.tasks import PROJECT, SCHEMAS, make_task
+
+
+def load_run(folder: Path, decode: str | None, device: str) -> tuple[ExperimentConfig, Task, torch.nn.Module, str]:
+    """Configuration, trainer, module with the best weights, and what these are in words.
+
+    Raises:
+        UserError: the folder is no run, or has no checkpoint yet.
+    """
+    schema = SCHEMAS[read_run_config(folder)["task"]]
+    overrides = [f"decode={decode}"] if decode else []
+    config = load_config(schema, [folder / "config.yaml"], overrides, root=PROJECT)
+    task = make_task(config)
+    module, words = load_best(task, folder, torch.device(device))
+    return config, task, module, words
+
+
+def sample_report(folder: Path, *, decode: str | None, device: str) -> Path:
+    """Make the samples and the results of the run's report split again, and its page."""
+    _, task, module, words = load_run(folder, decode, device)
+    run = RunFolder(folder)
+    outcome = report_samples(task, module, run.samples, words, torch.device(device))
+    if run.finished:
+        results: dict[str, Any] = json.loads(run.results.read_text())
+        with atomic_path(run.results) as temporary:
+            temporary.write_text(json.dumps({**results, **outcome}, indent=1))
+    return write_page(folder)
+
+
+def sample_track(
+    folder: Path, name: str, *, start: float, seconds: float | None, decode: str | None, device: str
+) -> Path:
+    """Make the sample of an excerpt of a track of the run's data set, and the page.
+
+    Raises:
+        UserError: there is no such track, or it is shorter.
+    """
+    config, task, module, words = load_run(folder, decode, device)
+    task, step = _finetuned(folder, task, module)
+    track = _find(config.data.root, name)
+    length = audio_info(track.paths(config.stem)[0]).seconds
+    if start >= length:
+        raise UserError(f"--start {start:g}: {name} is only {length:.1f} s long.")
+    seconds = min(seconds or length, length - start)
+    excerpt = Excerpt(track, start, seconds)
+    data = ExcerptDataset(
+        [excerpt], stem=config.stem, input=task.config.input, sample_rate=task.codec.sample_rate
+    )
+    target = excerpt_folder(RunFolder(folder).samples, excerpt)
+    save_sample(target, separate_sample(task, step, collate([data[0]]).to(device)), task, excerpt, words)
+    write_page(folder)
+    return target
+
+
+def sample_file(
+    folder: Path, audio: Path, *, start: float, seconds: float | None, decode: str | None, device: str
+) -> Path:
+    """Draw the run's stem out of any audio file; there is no target to compare with.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    config, task, module, words = load_run(folder, decode, device)
+    task, step = _finetuned(folder, task, module)
+    rate = task.codec.sample_rate
+    samples, _ = read_audio(audio, sample_rate=rate, start=start, seconds=seconds, channels=1)
+    wave = torch.from_numpy(samples)[None].to(device)
+    separation = step.separate(wave, task.config.decode)
+    target = RunFolder(folder).samples / audio.stem
+    write_sample(
+        target,
+        {"input": wave[0], "output": separation.output[0], "quantized_input": separation.quantized_input[0]},
+        rate,
+        {
+            "track": audio.name,
+            "start": start,
+            "seconds": wave.shape[-1] / rate,
+            "stem": config.stem,
+            "input": "file",
+            "checkpoint": words,
+        },
+    )
+    write_page(folder)
+    return target
+
+
+def _finetuned(folder: Path, task: Task, module: torch.nn.Module) -> tuple[FinetuneTask, FinetuneStep]:
+    if isinstance(task, CodecTask):
+        raise UserError(f"{folder}: trained a codec, which separates nothing. Give the run of a fine-tuning.")
+    assert isinstance(task, FinetuneTask) and isinstance(module, FinetuneStep)
+    return task, module
+
+
+def _find(root: Path, name: str) -> Track:
+    folders = split_folders(root)
+    for split in SPLITS:
+        if any(folder.name == name for folder in folders[split]):
+            return next(track for track in find_tracks(root, split) if track.name == name)
+    known = sorted(folder.name for split in SPLITS for folder in folders[split])
+    raise UserError(f"--track {name!r}: no such track in {root}. There are {len(known)}, for example {known[0]!r}.")
