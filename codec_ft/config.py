@@ -126,9 +126,7 @@ def differences(old: Config, new: Config) -> list[str]:
     """Lines such as `train.steps: 700 -> 900` for every scientific key that differs."""
     before, after = science(old), science(new)
     keys = sorted(before.keys() | after.keys())
-    return [
-        f"{key}: {before.get(key)!r} -> {after.get(key)!r}" for key in keys if before.get(key) != after.get(key)
-    ]
+    return [f"{key}: {before.get(key)!r} -> {after.get(key)!r}" for key in keys if before.get(key) != after.get(key)]
 
 
 def save_yaml(config: Config, path: Path) -> None:

@@ -15,6 +15,7 @@ from codec_ft.data.config import DataConfig
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.results import report
 from codec_ft.finetune.task import FinetuneTask
+from codec_ft.finetune.warm_encoder import FinetuneStep
 from codec_ft.training.checkpoint import load_checkpoint
 from codec_ft.training.config import ExperimentConfig
 from codec_ft.training.device import make_accelerator
@@ -108,5 +109,5 @@ def report_samples(task: Task, module: torch.nn.Module, samples: Path, words: st
     """Samples of the report split and the table of them, by the kind of trainer."""
     if isinstance(task, CodecTask):
         return report_codec(task, module, samples, words, device)
-    assert isinstance(task, FinetuneTask)
+    assert isinstance(task, FinetuneTask) and isinstance(module, FinetuneStep)
     return report(task, module, samples, words, device)

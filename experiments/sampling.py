@@ -68,9 +68,7 @@ def sample_track(
         raise UserError(f"--start {start:g}: {name} is only {length:.1f} s long.")
     seconds = min(seconds or length, length - start)
     excerpt = Excerpt(track, start, seconds)
-    data = ExcerptDataset(
-        [excerpt], stem=config.stem, input=task.config.input, sample_rate=task.codec.sample_rate
-    )
+    data = ExcerptDataset([excerpt], stem=config.stem, input=task.config.input, sample_rate=task.codec.sample_rate)
     target = excerpt_folder(RunFolder(folder).samples, excerpt)
     save_sample(target, separate_sample(task, step, collate([data[0]]).to(device)), task, excerpt, words)
     write_page(folder)

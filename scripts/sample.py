@@ -1,8 +1,8 @@
 """Make the samples of a run again, or hear what it makes of other music.
 
-    python scripts/sample.py RUN                          the samples of the run's report split, and its page
-    python scripts/sample.py RUN --track NAME             an excerpt of a track of the data set
-    python scripts/sample.py RUN --audio song.mp3         any audio file, without a target
+python scripts/sample.py RUN                          the samples of the run's report split, and its page
+python scripts/sample.py RUN --track NAME             an excerpt of a track of the data set
+python scripts/sample.py RUN --audio song.mp3         any audio file, without a target
 """
 
 from pathlib import Path

@@ -3,9 +3,7 @@
 from torch import Tensor
 
 
-def log_noise_to_signal(
-    estimate: Tensor, target: Tensor, *, best: float = 0.01, silence: float = 1e-5
-) -> Tensor:
+def log_noise_to_signal(estimate: Tensor, target: Tensor, *, best: float = 0.01, silence: float = 1e-5) -> Tensor:
     """Log10 of the error's energy over the target's, `[B, C, N], [B, C, N] -> [B]`.
 
     -1 is a signal-to-noise ratio of 10 dB. As a loss it asks for the same relative improvement of quiet and loud

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from transformers.models.encodec.modeling_encodec import EncodecEuclideanCodebook, EncodecResidualVectorQuantizer
 
 from codec_ft.codec_training.config import QuantizerConfig
 
@@ -36,7 +37,7 @@ class CodebookLearner(nn.Module):
     step: Tensor
     recent: Tensor
 
-    def __init__(self, quantizer: nn.Module, latent_dim: int, config: QuantizerConfig):
+    def __init__(self, quantizer: EncodecResidualVectorQuantizer, latent_dim: int, config: QuantizerConfig):
         super().__init__()
         self.quantizer = quantizer
         self.config = config
@@ -44,9 +45,9 @@ class CodebookLearner(nn.Module):
         self.register_buffer("recent", torch.zeros(config.kmeans_vectors, latent_dim))
 
     @property
-    def codebooks(self) -> list[nn.Module]:
+    def codebooks(self) -> list[EncodecEuclideanCodebook]:
         """The layers' codebooks: `embed [V, D]`, `embed_avg [V, D]`, `cluster_size [V]`."""
-        return [layer.codebook for layer in self.quantizer.layers]  # type: ignore[union-attr]
+        return [layer.codebook for layer in self.quantizer.layers]  # type: ignore[misc]
 
     def forward(self, latents: Tensor) -> Quantized:
         """Quantise `latents [B, D, T]`; in training mode also learn."""
@@ -108,7 +109,7 @@ class CodebookLearner(nn.Module):
                 residual = residual - book.embed[book.quantize(residual)]
 
     @torch.no_grad()
-    def _learn(self, book: nn.Module, vectors: Tensor, codes: Tensor, counts: Tensor) -> int:
+    def _learn(self, book: EncodecEuclideanCodebook, vectors: Tensor, codes: Tensor, counts: Tensor) -> int:
         """Move a codebook towards the vectors `[B*T, D]` assigned to it; returns the number of codes replaced."""
         sums = torch.zeros_like(book.embed_avg).index_add_(0, codes, vectors)
         counts = counts.clone()

@@ -71,8 +71,8 @@ def measure_codec(
         excerpts = fixed_excerpts(tracks, stem, seconds, per_track)
         data = ExcerptDataset(excerpts, stem=stem, input="target", sample_rate=codec.sample_rate)
         found = []
-        for excerpt, item in zip(excerpts, data, strict=True):
-            target = collate([item]).target.to(device)
+        for i, excerpt in enumerate(excerpts):
+            target = collate([data[i]]).target.to(device)
             codes, quantized = codec.quantize(codec.encode(target))
             output = codec.decode(quantized, target.shape[-1])
             all_codes.append(codes)

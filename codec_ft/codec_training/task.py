@@ -13,7 +13,7 @@ from codec_ft.codec_training.losses import log_noise_to_signal
 from codec_ft.codec_training.quantizer import CodebookLearner, Quantized
 from codec_ft.codecs.base import add_weight_norm, fold_weight_norm
 from codec_ft.codecs.save import save_encodec
-from codec_ft.data.dataset import Batch, ExcerptDataset, PairDataset
+from codec_ft.data.dataset import Batch, ExcerptDataset, Item, PairDataset
 from codec_ft.data.excerpts import fixed_excerpts
 from codec_ft.data.tracks import MIXTURE, find_tracks
 from codec_ft.metrics.spectral import log_mel_distance
@@ -45,6 +45,7 @@ def make_encodec(shape: EncodecShape) -> EncodecModel:
             stride = layer.stride[0] if isinstance(layer, nn.ConvTranspose1d) else 1
             inputs = layer.in_channels * layer.kernel_size[0] / stride
             nn.init.normal_(layer.weight, std=1 / math.sqrt(inputs))
+            assert layer.bias is not None
             nn.init.zeros_(layer.bias)
     add_weight_norm(model)
     return model
@@ -152,7 +153,7 @@ class CodecTask(Task):
         save_encodec(module.model, folder / "codec")
 
 
-class Interleaved(Dataset):
+class Interleaved(Dataset[Item]):
     """Data sets dealt out in turn: item i is item `i // n` of data set `i % n`."""
 
     def __init__(self, parts: list[PairDataset]):
@@ -161,5 +162,5 @@ class Interleaved(Dataset):
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> Item:
         return self.parts[index % len(self.parts)][index // len(self.parts)]

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import EncodecConfig, EncodecModel
+from transformers.models.encodec.modeling_encodec import EncodecVectorQuantization
 
-from codec_ft.codecs.base import Codec, EncoderStart, add_weight_norm, fold_weight_norm, trainable_copy
+from codec_ft.codecs.base import Codec, EncoderStart, add_weight_norm, trainable_copy
 
 
 class EncodecCodec(Codec):
@@ -20,8 +21,9 @@ class EncodecCodec(Codec):
         config = model.config
         if config.audio_channels != 1 or config.normalize or config.chunk_length_s is not None:
             raise ValueError(
-                f"{name}: only mono EnCodec models without normalisation and segments are supported, this one has "
-                f"{config.audio_channels} channels, normalize={config.normalize}, chunk_length_s={config.chunk_length_s}"
+                f"{name}: only mono EnCodec models without normalisation and segments are supported; this one has "
+                f"audio_channels={config.audio_channels}, normalize={config.normalize}, "
+                f"chunk_length_s={config.chunk_length_s}"
             )
         self.name = name
         self.sample_rate = config.sampling_rate
@@ -36,6 +38,11 @@ class EncodecCodec(Codec):
         self.freeze()
         self.float()
 
+    @property
+    def layers(self) -> list[EncodecVectorQuantization]:
+        """The layers of the quantiser, coarse to fine."""
+        return list(self.quantizer.layers)  # type: ignore[arg-type]
+
     def encode(self, audio: Tensor) -> Tensor:
         """See `Codec.encode`."""
         self.check_audio(audio)
@@ -48,7 +55,7 @@ class EncodecCodec(Codec):
         codes = []
         residual = latents.float()
         with torch.autocast(latents.device.type, enabled=False), torch.no_grad():
-            for layer in self.quantizer.layers[:n_codebooks]:
+            for layer in self.layers[:n_codebooks]:
                 codes.append(layer.encode(residual))
                 residual = residual - layer.decode(codes[-1])
         stacked = torch.stack(codes, dim=1)
@@ -77,7 +84,7 @@ class EncodecCodec(Codec):
         residual = latents.float()
         log_probabilities = []
         with torch.autocast(latents.device.type, enabled=False):
-            for k, layer in enumerate(self.quantizer.layers[:n_layers]):
+            for k, layer in enumerate(self.layers[:n_layers]):
                 table = layer.codebook.embed  # [V, D]
                 # |r - c|^2 without |r|^2, which is the same for every code and cancels in the softmax.
                 distance = table.pow(2).sum(dim=1)[None, :, None] - 2 * torch.einsum("vd,bdt->bvt", table, residual)
@@ -92,11 +99,6 @@ class EncodecCodec(Codec):
 
     def new_encoder(self, start: EncoderStart) -> nn.Module:
         """See `Codec.new_encoder`; weight-normed like the original, so that it trains like one."""
-        if start == "random":
-            encoder = EncodecModel(self.config).encoder
-            fold_weight_norm(encoder)
-        else:
-            encoder = self.encoder
-        encoder = trainable_copy(encoder)
+        encoder = trainable_copy(self.encoder if start == "pretrained" else EncodecModel(self.config).encoder)
         add_weight_norm(encoder)
         return encoder

@@ -1,6 +1,7 @@
 """Codecs by name or by path."""
 
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from transformers import EncodecConfig, EncodecModel
@@ -54,13 +55,14 @@ def read_encodec(folder: Path) -> EncodecModel:
         config = EncodecConfig.from_pretrained(folder)
         if config.model_type != "encodec":
             raise UserError(f"{folder}/config.json: is of a {config.model_type!r} model, expected 'encodec'.")
-        model, report = EncodecModel.from_pretrained(
+        loaded: Any = EncodecModel.from_pretrained(
             folder, config=config, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
         )
     except SafetensorError as error:
         raise UserError(f"{folder}/model.safetensors: broken or cut short ({error}); copy it again.") from error
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{folder}: cannot be read as an EnCodec model: {' '.join(str(error).split())}") from error
+    model, report = loaded
     wrong = [
         *(f"{key} is missing" for key in sorted(report["missing_keys"]) if not key.endswith(LEARNING_ONLY)),
         *(f"{key} is not part of the model" for key in sorted(report["unexpected_keys"])),
@@ -68,7 +70,8 @@ def read_encodec(folder: Path) -> EncodecModel:
     ]
     if wrong:
         raise UserError(
-            f"{folder}: the weights do not fit the config: {wrong[0]}" + (f" and {len(wrong) - 1} more." * (len(wrong) > 1))
+            f"{folder}: the weights do not fit the config: {wrong[0]}"
+            + (f" and {len(wrong) - 1} more." * (len(wrong) > 1))
         )
     return model.float()
 

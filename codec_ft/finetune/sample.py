@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from codec_ft.data.dataset import Batch
@@ -111,5 +110,3 @@ def save_sample(folder: Path, sample: Sample, task: FinetuneTask, excerpt: Excer
 def excerpt_folder(samples: Path, excerpt: Excerpt) -> Path:
     """The folder of an excerpt's sample."""
     return samples / f"{excerpt.track.name} @ {excerpt.start_seconds:.1f} s"
-
-

@@ -39,7 +39,7 @@ STRENGTH_BOUNDS = (0.02, 20.0)
 TOLERANCE_DB = 0.1
 """Distance from the targets at which the search ends: far below the spread between tracks (2 to 5 dB)."""
 MAX_STEPS = 6
-"""Evaluations at most; usually three or four are enough."""
+"""Evaluations at most; two to four are usually enough."""
 
 
 class Calibration(BaseModel):
