@@ -18,13 +18,12 @@ MAJORITY_EXCERPTS = 32
 """Training excerpts from which the majority tokens are counted."""
 
 ROWS = {
-    "input": ("input (floor)", "floor"),
     "mixture": ("mixture (floor)", "floor"),
     "quantized_input": ("untouched encoder", "baseline"),
     "output": ("output", "output"),
     "quantized_target": ("quantized_target (ceiling)", "ceiling"),
 }
-"""Title and role of each system in the table."""
+"""Title and role of each system in the table; the input is called by its own name."""
 
 
 def report(task: FinetuneTask, step: FinetuneStep, samples: Path, checkpoint: str, device: torch.device) -> dict:
@@ -56,15 +55,15 @@ def report(task: FinetuneTask, step: FinetuneStep, samples: Path, checkpoint: st
             "report_split": split,
             "excerpts": len(excerpts),
             "excerpt_seconds": seconds,
-            "rows": [_row(system, found) for system in found[0].metrics],
+            "rows": [_row(system, found, config.input) for system in found[0].metrics],
             "tokens": _tokens(found) | {"majority": _majority(task, excerpts, device)},
         }
     )
 
 
-def _row(system: str, found: Sequence[Sample]) -> dict:
+def _row(system: str, found: Sequence[Sample], source: str) -> dict:
     """One line of the table: means over items, leaving out what is undefined for an item."""
-    title, role = ROWS[system]
+    title, role = ROWS.get(system, (f"{source} (floor)", "floor"))
     against: dict[str, Metrics] = {}
     for other, metrics in found[0].metrics[system].items():
         values = {name: torch.tensor([sample.metrics[system][other][name] for sample in found]) for name in metrics}
