@@ -15,7 +15,7 @@ from codec_ft.codec_training.report import measure_codec
 from codec_ft.codecs.load import load_codec, read_encodec
 from codec_ft.codecs.save import save_encodec
 from codec_ft.config import load_config
-from codec_ft.data.tracks import split_folders
+from codec_ft.data.tracks import MIXTURE, find_tracks, split_folders
 from codec_ft.errors import UserError
 from codec_ft.training.run_folder import RunFolder
 
@@ -32,20 +32,23 @@ def ship(run: Path, folder: Path, data: Sequence[Path]) -> Path:
         The card.
 
     Raises:
-        UserError: the run is not finished.
+        UserError: the run is not finished or trained no codec, or its data were not made by the demo composer.
     """
     source = RunFolder(run)
     if not source.finished:
         raise UserError(f"{run}: the training is not finished; run its command again until it says so.")
+    config = load_config(CodecTrainingConfig, [source.config], root=Path.cwd())
+    made_by = config.data.root / "dataset.json"
+    if not made_by.is_file():
+        raise UserError(f"{made_by}: is missing; only codecs trained on music of `prepare_data.py demo` have a card.")
     save_encodec(read_encodec(run / "codec"), folder, torch.float16)
     codec = load_codec(str(folder))
-    config = load_config(CodecTrainingConfig, [source.config], root=Path.cwd())
     results = json.loads(source.results.read_text())
-    settings = json.loads((config.data.root / "dataset.json").read_text())
+    settings = json.loads(made_by.read_text())
     settings["tracks"] = {split: len(tracks) for split, tracks in split_folders(config.data.root).items()}
     measured = {
         root.name: measure_codec(
-            codec, root, "test", [*_stems(root), "mixture"], seconds=config.data.report_seconds, per_track=2
+            codec, root, "test", [*_stems(root), MIXTURE], seconds=config.data.report_seconds, per_track=2
         )
         for root in data
     }
@@ -74,8 +77,7 @@ def ship(run: Path, folder: Path, data: Sequence[Path]) -> Path:
 
 
 def _stems(root: Path) -> list[str]:
-    track = next(path for path in sorted((root / "test").iterdir()) if path.is_dir())
-    return sorted(path.stem for path in track.glob("*.wav") if path.stem != "mixture")
+    return sorted(set.intersection(*(set(track.stems) for track in find_tracks(root, "test"))))
 
 
 def card_text(facts: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from codec_ft.config import Config
 from codec_ft.training.config import ExperimentConfig
@@ -18,7 +18,14 @@ class EncodecShape(Config):
     lstm_layers: int = Field(1, ge=1)
     causal: bool = Field(False, description="see no future samples, as the 24 kHz EnCodec; True costs quality")
     n_codebooks: int = Field(8, ge=1)
-    codebook_size: int = Field(1024, ge=2)
+    codebook_size: int = Field(1024, ge=2, description="a power of two")
+
+    @field_validator("codebook_size")
+    @classmethod
+    def _power_of_two(cls, size: int) -> int:
+        if size & (size - 1):
+            raise ValueError("must be a power of two")
+        return size
 
 
 class QuantizerConfig(Config):
@@ -28,7 +35,7 @@ class QuantizerConfig(Config):
     kmeans_vectors: int = Field(16384, ge=1, description="latents collected for the k-means start")
     kmeans_iterations: int = Field(10, ge=1)
     decay: float = Field(0.98, gt=0, lt=1, description="of the moving averages that are the codebooks")
-    dead_share: float = Field(0.1, ge=0, lt=1, description="share of an even use below which codes are replaced")
+    dead_share: float = Field(0.1, gt=0, lt=1, description="share of an even use below which codes are replaced")
     dropout: float = Field(0.25, ge=0, le=1, description="share of items coded with a random number of codebooks")
 
 

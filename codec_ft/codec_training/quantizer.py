@@ -103,8 +103,8 @@ class CodebookLearner(nn.Module):
                 centres, counts = kmeans(residual, book.codebook_size, self.config.kmeans_iterations)
                 _share_from_first(centres, counts)
                 book.embed.copy_(centres)
-                # As if the averages had run for ever on batches like the present one.
-                book.cluster_size.copy_(counts / counts.sum() * len(vectors))
+                # As if the averages had run for ever on batches like the present one, of all processes.
+                book.cluster_size.copy_(counts / counts.sum() * len(vectors) * _processes())
                 book.embed_avg.copy_(centres * book.cluster_size[:, None])
                 residual = residual - book.embed[book.quantize(residual)]
 
@@ -152,6 +152,10 @@ def perplexity(counts: Tensor) -> Tensor:
     """Exp of the entropy of a histogram `[V]`: the number of codes it would take if they were used alike."""
     share = counts / counts.sum()
     return torch.special.entr(share).sum().exp()
+
+
+def _processes() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def _share_from_first(*tensors: Tensor) -> None:

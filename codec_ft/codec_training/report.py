@@ -1,5 +1,6 @@
 """What a trained codec reached: reconstruction per stem, use of the codebooks, idempotence."""
 
+import copy
 from pathlib import Path
 
 import torch
@@ -21,8 +22,8 @@ def report_codec(task: CodecTask, module: nn.Module, samples: Path, checkpoint: 
     """Code the fixed excerpts of the report split; write a sample of each and return the table of all."""
     assert isinstance(module, CodecStep)
     data = task.config.data
-    # The codec takes the model for good: weight norm is folded away and nothing trains after this.
-    codec = EncodecCodec(module.model, task.config.id).to(device)
+    # Of a copy, because a codec freezes its model and folds weight norm away.
+    codec = EncodecCodec(copy.deepcopy(module.model), task.config.id).to(device)
     return measure_codec(
         codec,
         data.root,

@@ -25,6 +25,9 @@ def make_encodec(shape: EncodecShape) -> EncodecModel:
     """An untrained EnCodec of the given size, whose layers neither damp nor amplify what passes through."""
     hop_length = math.prod(shape.strides)
     bits_per_second = math.ceil(shape.sample_rate / hop_length) * math.log2(shape.codebook_size) * shape.n_codebooks
+    bandwidth = bits_per_second / 1000
+    if 1000 * bandwidth < bits_per_second:  # rounded down, it would cost the last codebook
+        bandwidth = math.nextafter(bandwidth, math.inf)
     model = EncodecModel(
         EncodecConfig(
             sampling_rate=shape.sample_rate,
@@ -34,7 +37,7 @@ def make_encodec(shape: EncodecShape) -> EncodecModel:
             num_lstm_layers=shape.lstm_layers,
             use_causal_conv=shape.causal,
             codebook_size=shape.codebook_size,
-            target_bandwidths=[bits_per_second / 1000],
+            target_bandwidths=[bandwidth],
         )
     )
     fold_weight_norm(model)
@@ -63,7 +66,9 @@ class CodecStep(nn.Module):
 
     def reconstruct(self, audio: Tensor) -> tuple[Tensor, Quantized]:
         """Audio `[B, 1, N]` to its reconstruction `[B, 1, N]`, and what the quantiser did."""
-        quantized = self.learner(self.model.encoder(audio))
+        latents = self.model.encoder(audio)
+        with torch.autocast(audio.device.type, enabled=False):  # half precision would choose other codes
+            quantized = self.learner(latents.float())
         return self.model.decoder(quantized.latents)[..., : audio.shape[-1]], quantized
 
     def terms(self, estimate: Tensor, audio: Tensor) -> dict[str, Tensor]:

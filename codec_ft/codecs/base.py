@@ -66,7 +66,7 @@ class Codec(nn.Module, ABC):
 
         A layer's residual is what the layers before it left over: with their own nearest codes, or with
         `target_codes [B, K', T]`, whose K' then is the number of layers (teacher forcing). Without them the
-        likeliest codes are those of `quantize`, at any temperature.
+        likeliest codes are those of `quantize`, at any temperature, up to ties in rounding.
         """
 
     @abstractmethod
@@ -87,6 +87,19 @@ class Codec(nn.Module, ABC):
             raise ValueError(f"{self.name}: expected audio [B, 1, N] with N > 0, got {list(audio.shape)}")
         if not torch.isfinite(audio).all():
             raise ValueError(f"{self.name}: the audio has NaN or infinite samples")
+
+    def check_latents(self, latents: Tensor) -> None:
+        """Refuse what is not latents of shape `[B, D, T]`, `T > 0`, finite.
+
+        Raises:
+            ValueError: says what was given and what is expected.
+        """
+        if latents.dim() != 3 or latents.shape[1] != self.latent_dim or latents.shape[2] == 0:
+            raise ValueError(
+                f"{self.name}: expected latents [B, {self.latent_dim}, T] with T > 0, got {list(latents.shape)}"
+            )
+        if not torch.isfinite(latents).all():
+            raise ValueError(f"{self.name}: the latents have NaN or infinite values")
 
     def check_codes(self, codes: Tensor) -> None:
         """Refuse what is not a grid of codes `[B, K', T]`, `0 < K' <= K`, each in `0 .. V - 1`.

@@ -7,6 +7,7 @@ from transformers import EncodecConfig, EncodecModel
 from transformers.models.encodec.modeling_encodec import EncodecVectorQuantization
 
 from codec_ft.codecs.base import Codec, EncoderStart, add_weight_norm, trainable_copy
+from codec_ft.errors import UserError
 
 
 class EncodecCodec(Codec):
@@ -14,16 +15,19 @@ class EncodecCodec(Codec):
 
     Latents live in the space that is quantised (Euclidean residual vector quantisation without projections),
     so an MSE between latents is meaningful as it is.
+
+    Raises:
+        UserError: the model is of another kind (the 48 kHz one is).
     """
 
     def __init__(self, model: EncodecModel, name: str):
         super().__init__()
         config = model.config
         if config.audio_channels != 1 or config.normalize or config.chunk_length_s is not None:
-            raise ValueError(
+            raise UserError(
                 f"{name}: only mono EnCodec models without normalisation and segments are supported; this one has "
                 f"audio_channels={config.audio_channels}, normalize={config.normalize}, "
-                f"chunk_length_s={config.chunk_length_s}"
+                f"chunk_length_s={config.chunk_length_s}. Choose another codec."
             )
         self.name = name
         self.sample_rate = config.sampling_rate
@@ -35,8 +39,8 @@ class EncodecCodec(Codec):
         self.encoder = model.encoder
         self.quantizer = model.quantizer
         self.decoder = model.decoder
+        self.float()  # first: folding in half precision would round once more
         self.freeze()
-        self.float()
 
     @property
     def layers(self) -> list[EncodecVectorQuantization]:
@@ -52,6 +56,7 @@ class EncodecCodec(Codec):
     def quantize(self, latents: Tensor, n_codebooks: int | None = None) -> tuple[Tensor, Tensor]:
         """See `Codec.quantize`."""
         n_codebooks = self.check_codebooks(n_codebooks)
+        self.check_latents(latents)
         codes = []
         residual = latents.float()
         with torch.autocast(latents.device.type, enabled=False), torch.no_grad():
@@ -68,6 +73,7 @@ class EncodecCodec(Codec):
 
     def decode(self, latents: Tensor, length: int | None = None) -> Tensor:
         """See `Codec.decode`."""
+        self.check_latents(latents)
         longest = latents.shape[-1] * self.hop_length
         if length is not None and not 0 < length <= longest:
             raise ValueError(f"{self.name}: {latents.shape[-1]} frames give 1..{longest} samples, not {length}")
@@ -78,8 +84,14 @@ class EncodecCodec(Codec):
         """See `Codec.logits`: minus the squared Euclidean distance over the temperature, normalised."""
         if temperature <= 0:
             raise ValueError(f"the temperature must be above zero, got {temperature}")
+        self.check_latents(latents)
         if target_codes is not None:
             self.check_codes(target_codes)
+            if (target_codes.shape[0], target_codes.shape[2]) != (latents.shape[0], latents.shape[2]):
+                raise ValueError(
+                    f"{self.name}: latents {list(latents.shape)} and target codes {list(target_codes.shape)} "
+                    "differ in items or frames"
+                )
         n_layers = self.n_codebooks if target_codes is None else target_codes.shape[1]
         residual = latents.float()
         log_probabilities = []
@@ -89,7 +101,7 @@ class EncodecCodec(Codec):
                 # |r - c|^2 without |r|^2, which is the same for every code and cancels in the softmax.
                 distance = table.pow(2).sum(dim=1)[None, :, None] - 2 * torch.einsum("vd,bdt->bvt", table, residual)
                 log_probabilities.append(F.log_softmax(-distance / temperature, dim=1))
-                codes = distance.argmin(dim=1) if target_codes is None else target_codes[:, k]
+                codes = layer.encode(residual) if target_codes is None else target_codes[:, k]
                 residual = residual - layer.decode(codes)
         return torch.stack(log_probabilities, dim=1)
 

@@ -19,7 +19,7 @@ OFFICIAL = {"encodec_24khz": "facebook/encodec_24khz"}
 
 def codec_names() -> list[str]:
     """Names that `load_codec` knows without a path."""
-    return sorted([*OFFICIAL, *(folder.name for folder in SHIPPED.iterdir() if folder.is_dir())])
+    return sorted([*OFFICIAL, *(config.parent.name for config in SHIPPED.glob("*/config.json"))])
 
 
 def load_codec(name: str) -> Codec:
@@ -60,7 +60,9 @@ def read_encodec(folder: Path) -> EncodecModel:
         )
     except SafetensorError as error:
         raise UserError(f"{folder}/model.safetensors: broken or cut short ({error}); copy it again.") from error
-    except (OSError, ValueError, TypeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a config that makes no model fails in many ways, down to errors of indexing
         raise UserError(f"{folder}: cannot be read as an EnCodec model: {' '.join(str(error).split())}") from error
     model, report = loaded
     wrong = [

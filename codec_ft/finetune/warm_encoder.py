@@ -62,8 +62,8 @@ class FinetuneStep(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The loss of a batch: MSE in the codec's `match_space`."""
         target = self.codec.match_space(self.target_latents(batch.target))
-        latents = self.codec.match_space(self.warm_encoder(batch.input))
-        loss = latent_mse(latents.float(), target).mean()
+        latents = self.codec.match_space(self.warm_encoder(batch.input).float())
+        loss = latent_mse(latents, target).mean()
         return {"loss": loss, "latent_mse": loss}
 
     @torch.no_grad()
