@@ -13,6 +13,9 @@ from typing import Any
 
 from codec_ft.errors import UserError
 
+# Each worker computes on one core; more threads in each would only fight for the same cores.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 ParallelMap = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 """Like `map`: applies a function to items and gives the results in their order. Both must be picklable."""
 
@@ -33,6 +36,8 @@ def worker_processes(jobs: int) -> Iterator[ParallelMap]:
     # Spawned, not forked: a fork of a process that has used threads (torch, BLAS) may hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker)
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # the workers inherit it
     try:
         yield pool.map
     except BrokenProcessPool as error:
@@ -41,6 +46,11 @@ def worker_processes(jobs: int) -> Iterator[ParallelMap]:
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def available_cores() -> int:

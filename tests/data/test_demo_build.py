@@ -130,16 +130,20 @@ def test_an_error_while_writing_leaves_no_track(tmp_path, monkeypatch):
 
     monkeypatch.setattr(build.soundfile, "write", fail_at_the_third)
     (tmp_path / "train").mkdir()
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(UserError, match="track 000 .*disk is full"):
         build._write_track(tmp_path, TrackSpec(5, "train", 0, 2.0))
     assert list((tmp_path / "train").iterdir()) == []
 
 
 def test_a_failing_worker_is_reported_with_its_track(tmp_path, monkeypatch):
-    # The split's folder is gone when the worker wants to write: it fails in its own process.
-    monkeypatch.setattr(build, "_check_space", lambda root, seconds: shutil.rmtree(root / "train"))
-    with pytest.raises(UserError, match=r"train: track 000 \(seed 5\) failed: FileNotFoundError"):
-        build_demo_set(tmp_path, tracks={"train": 1}, seconds=2.0, seed=5, jobs=1)
+    # The split's folder has become a file when the workers want to write: they fail in their own processes.
+    def replace_by_a_file(root, seconds):
+        shutil.rmtree(root / "train")
+        (root / "train").write_text("in the way")
+
+    monkeypatch.setattr(build, "_check_space", replace_by_a_file)
+    with pytest.raises(UserError, match=r"train: track 000 \(seed 5\) failed: UserError: .*cannot be written"):
+        build_demo_set(tmp_path, tracks={"train": 2}, seconds=2.0, seed=5, jobs=2)
 
 
 def test_a_killed_worker_is_reported_and_leaves_no_half_track(tmp_path):
@@ -158,7 +162,7 @@ def test_a_killed_worker_is_reported_and_leaves_no_half_track(tmp_path):
         "if __name__ == '__main__':\n"
         "    threading.Thread(target=kill_one, daemon=True).start()\n"
         "    try:\n"
-        "        build_demo_set(Path(sys.argv[1]), tracks={'train': 3}, seconds=4.0, jobs=1)\n"
+        "        build_demo_set(Path(sys.argv[1]), tracks={'train': 3}, seconds=4.0, jobs=2)\n"
         "    except UserError as error:\n"
         "        print(error)\n"
         "        sys.exit(2)\n"

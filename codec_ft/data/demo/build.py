@@ -1,24 +1,19 @@
 """The demo set on disk: MUSDB18-HQ's layout, built by several processes, resumable, never half a track."""
 
 import json
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from functools import partial
 from pathlib import Path
 
 import soundfile
 from tqdm import tqdm
 
-from codec_ft.atomic import TEMPORARY_PREFIX, atomic_path
+from codec_ft.atomic import atomic_folder, atomic_path, remove_leftovers
 from codec_ft.data.demo.composer import compose
 from codec_ft.data.demo.render import mix, render_song
 from codec_ft.data.demo.score import SAMPLE_RATE, TrackSpec
+from codec_ft.data.workers import available_cores, worker_processes
 from codec_ft.errors import UserError
 
 # Raised whenever the same seed would sound different; sets of different versions are never mixed.
@@ -26,8 +21,6 @@ GENERATOR_VERSION = 1
 DESCRIPTION_FILE = "dataset.json"
 DEFAULT_TRACKS = {"train": 24, "valid": 4, "test": 6}
 SHORTEST, LONGEST = 2.0, 600.0
-# Each worker computes on one core; more threads in each would only fight for the same cores.
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -75,7 +68,7 @@ def build_demo_set(
     missing = [spec for spec in specs if not _finished(root, spec)]
     if missing:
         _check_space(root, len(missing) * seconds)
-        _render_all(root, missing, min(jobs or os.cpu_count() or 1, len(missing)))
+        _render_all(root, missing, min(jobs or available_cores(), len(missing)))
     return BuildReport(root, len(missing), len(specs) - len(missing))
 
 
@@ -128,14 +121,9 @@ def _prepare_split(folder: Path) -> None:
     """Create the split's folder and remove what a killed run left behind."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
+        remove_leftovers(folder)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}). Choose another folder.") from error
-
-
-def _remove_leftovers(folder: Path) -> None:
-    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        shutil.rmtree(leftover)
 
 
 def _finished(root: Path, spec: TrackSpec) -> bool:
@@ -143,73 +131,28 @@ def _finished(root: Path, spec: TrackSpec) -> bool:
     return any((root / spec.split).glob(f"{spec.index:03d} - *"))
 
 
-def _write_track(root: Path, spec: TrackSpec) -> str:
-    """Render one track into a temporary folder and rename it. Returns its name. Runs in a worker."""
-    song = compose(spec)
-    stems = render_song(song)
-    folder = root / spec.split / song.title
-    temporary = folder.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{folder.name}")
-    try:
-        temporary.mkdir()
-        for name, audio in ({"mixture": mix(stems)} | stems).items():
-            soundfile.write(temporary / f"{name}.wav", audio, SAMPLE_RATE, subtype="PCM_16")
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return song.title
-
-
-def _start_worker(stop: Connection) -> None:
-    """Leave Ctrl-C to the parent; end when the parent closes its end of the pipe or is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(stop,), daemon=True).start()
-
-
-def _end_with(stop: Connection) -> None:
-    wait([stop])
-    os._exit(1)
-
-
 def _render_all(root: Path, specs: list[TrackSpec], jobs: int) -> None:
-    """Render tracks in `jobs` fresh processes with a progress bar.
-
-    Workers are spawned, not forked: a fork of a process that has used threads may hang.
-    """
-    saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    context = multiprocessing.get_context("spawn")
-    stop, alive = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(stop,))
     try:
-        waiting = {pool.submit(_write_track, root, spec): spec for spec in specs}
-        for future in tqdm(as_completed(waiting), total=len(waiting), desc="demo tracks", unit="track"):
-            _check_result(root, waiting[future], future)
-    except BaseException:
-        # Workers end in the middle of their tracks; whole tracks are not waited for.
-        alive.close()
-        raise
+        with worker_processes(jobs) as run:
+            for _ in tqdm(run(partial(_write_track, root), specs), total=len(specs), desc="demo tracks", unit="track"):
+                pass
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        alive.close()
-        stop.close()
         for split in {spec.split for spec in specs}:
-            _remove_leftovers(root / split)
-        for name, value in saved.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+            remove_leftovers(root / split)
 
 
-def _check_result(root: Path, spec: TrackSpec, future: Future[str]) -> None:
-    """Turn a worker's failure into an error that names the track."""
+def _write_track(root: Path, spec: TrackSpec) -> None:
+    """Render one track and write its folder, all of it or nothing. Runs in a worker.
+
+    Raises:
+        UserError: names the track, whatever went wrong.
+    """
     try:
-        future.result()
-    except BrokenProcessPool as error:
-        raise UserError(
-            f"{root / spec.split}: the process that rendered track {spec.index:03d}, or another one, was killed "
-            "(out of memory?). Finished tracks are kept; run again, with fewer jobs if memory is short."
-        ) from error
+        song = compose(spec)
+        stems = render_song(song)
+        with atomic_folder(root / spec.split / song.title) as folder:
+            for name, audio in ({"mixture": mix(stems)} | stems).items():
+                soundfile.write(folder / f"{name}.wav", audio, SAMPLE_RATE, subtype="PCM_16")
     except Exception as error:
         raise UserError(
             f"{root / spec.split}: track {spec.index:03d} (seed {spec.seed}) failed: "

@@ -5,7 +5,6 @@ reached. Beside a track's stems lies `sdr_med.json`: how well each of them was "
 """
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from codec_ft.atomic import TEMPORARY_PREFIX, atomic_path
+from codec_ft.atomic import atomic_folder, remove_leftovers
 from codec_ft.audio.files import audio_info, write_audio
 from codec_ft.data.separators.calibrate import (
     CALIBRATION_FILE,
@@ -82,6 +81,8 @@ def build_separated(
     tracks = _find_all_tracks(Path(root), stems)
     folder = Path(root) / SEPARATED / separator
     calibration = read_calibration(folder / CALIBRATION_FILE, seed, stems)
+    for split in {track.split for track in tracks}:
+        remove_leftovers(folder / split)
     missing = [track for track in tracks if not _finished(folder, track, stems)]
     if missing or calibration is None:
         with worker_processes(min(jobs or available_cores(), len(tracks))) as run:
@@ -120,22 +121,14 @@ def _make_track(
     folder: Path, separator: str, strength: dict[str, float], seed: int, stems: Sequence[str], track: Track
 ) -> None:
     """Write one track's separated stems: all of them or none."""
-    final = _track_folder(folder, track)
-    temporary = final.with_name(TEMPORARY_PREFIX + track.name)
     true, rate = read_stems(track, stems)
     estimates = SEPARATORS[separator].degrade(true, rate, strength, seed=seed, track=track.name)
     sdr = {stem: finite_median([median_sdr(true[stem], estimates[stem], rate)]) for stem in stems}
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)  # left by a run that was killed
+    with atomic_folder(_track_folder(folder, track)) as made:  # replaces one that was made for fewer stems
         for stem in stems:
             # A separator's output can exceed full scale a little where its mixture does not.
-            write_audio(temporary / f"{stem}.wav", np.clip(estimates[stem], -1.0, 1.0), rate)
-        with atomic_path(temporary / SDR_FILE) as sidecar:
-            sidecar.write_text(json.dumps(sdr, indent=2) + "\n")
-        shutil.rmtree(final, ignore_errors=True)  # made for fewer stems
-        temporary.rename(final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            write_audio(made / f"{stem}.wav", np.clip(estimates[stem], -1.0, 1.0), rate)
+        (made / SDR_FILE).write_text(json.dumps(sdr, indent=2) + "\n")
 
 
 def _track_folder(folder: Path, track: Track) -> Path:
