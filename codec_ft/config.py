@@ -40,7 +40,8 @@ def load_config(schema: type[Schema], layers: Sequence[Path], overrides: Sequenc
     Raises:
         UserError: a file is missing or no mapping, a key is unknown, a value has the wrong type.
     """
-    merged = _default_paths(schema, root)
+    merged = _defaults(schema)
+    _resolve_paths(schema, merged, root)
     origins: dict[str, str] = {}
     for path in layers:
         layer = _read_yaml(path)
@@ -131,7 +132,7 @@ def differences(old: Config, new: Config) -> list[str]:
 
 def save_yaml(config: Config, path: Path) -> None:
     """Write the resolved configuration; `load_config` reads it back to an equal one."""
-    path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True))
+    path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def _read_yaml(path: Path) -> Layer:
@@ -140,8 +141,8 @@ def _read_yaml(path: Path) -> Layer:
         hint = f" There are: {', '.join(near)}." if near else ""
         raise UserError(f"{path}: no such configuration file.{hint}")
     try:
-        layer = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        layer = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(layer, dict):
         raise UserError(f"{path}: a configuration is a mapping of keys to values, this is {type(layer).__name__}.")
@@ -165,16 +166,15 @@ def _parts(schema: type[Config]) -> Iterator[tuple[str, Any, type[Config] | None
         yield name, kind, nested
 
 
-def _default_paths(schema: type[Config], root: Path) -> Layer:
-    """The schema's own relative paths, meant from `root` like those of the files."""
-    layer: Layer = {}
-    for name, _, nested in _parts(schema):
-        default = schema.model_fields[name].default
-        if nested is not None:
-            layer |= {name: below} if (below := _default_paths(nested, root)) else {}
-        elif isinstance(default, Path):
-            layer[name] = str(root / default)
-    return layer
+def _defaults(schema: type[Config]) -> Layer:
+    """The lowest layer: the schema's sections and paths.
+
+    Sections, because one that is given in part would otherwise fall back to its own class's defaults, not to those
+    that `schema` chose for it; paths, because relative ones are meant from the project here too.
+    """
+    defaults = {name: field.get_default() for name, field in schema.model_fields.items()}
+    layer = {name: value for name, value in defaults.items() if isinstance(value, Path)}
+    return layer | {name: value.model_dump() for name, value in defaults.items() if isinstance(value, Config)}
 
 
 def _resolve_paths(schema: type[Config], layer: Layer, base: Path) -> None:
@@ -182,7 +182,7 @@ def _resolve_paths(schema: type[Config], layer: Layer, base: Path) -> None:
         value = layer.get(name)
         if nested is not None and isinstance(value, dict):
             _resolve_paths(nested, value, base)
-        elif isinstance(value, str) and (kind is Path or kind == Path | None):
+        elif isinstance(value, str | Path) and (kind is Path or kind == Path | None):
             layer[name] = str(base / Path(value).expanduser())
 
 
@@ -198,9 +198,9 @@ def _explain(schema: type[Config], error: ValidationError, origins: Mapping[str,
     """The first problem as one line: which key, from where, what is wrong, what would be right."""
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"])
-    # An unknown section is itself a mapping in the file; its origin is then that of the first key below it.
-    below = next((o for k, o in origins.items() if k.startswith(f"{key}.")), "the configuration")
-    origin = origins.get(key, below)
+    # The problem may be a whole section, or a single number of a list, which have no origin of their own.
+    near_by = (o for k, o in origins.items() if f"{k}.".startswith(f"{key}.") or f"{key}.".startswith(f"{k}."))
+    origin = next(near_by, "the configuration")
     if problem["type"] == "extra_forbidden":
         valid = list(_valid_keys(schema))
         # Someone who forgets the section (steps for train.steps) is helped by the match of the last part.

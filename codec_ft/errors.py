@@ -1,5 +1,7 @@
 """Errors for the person who can mend them."""
 
+import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +16,25 @@ class UserError(Exception):
 
 @contextmanager
 def told_to_the_user() -> Iterator[None]:
-    """Around a script's work: a `UserError` becomes one line on stderr and exit status 2."""
+    """Around a script's work: a `UserError` or a full disk becomes one line on stderr and exit status 2."""
     try:
         yield
     except UserError as error:
         text = str(error)
         if "Original Traceback" in text:  # it comes from a process that reads data, wrapped by torch
             text = text.rstrip().rsplit("\n", 1)[-1].partition(": ")[2]
-        print(f"error: {text}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _tell(text)
+    except Exception as error:
+        if not is_full_disk(error):
+            raise
+        _tell(f"the disk is full ({error}). Free some space and run the same command again: it goes on.")
+
+
+def is_full_disk(error: Exception) -> bool:
+    """Whether a write failed for want of space; libraries wrap the error but keep its words."""
+    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
+
+
+def _tell(text: str) -> None:
+    print(f"error: {text}", file=sys.stderr)
+    raise SystemExit(2) from None

@@ -1,11 +1,11 @@
 """One experiment from its configuration to its page."""
 
+import sys
 import time
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from rich.console import Console
 
 from codec_ft.codec_training.config import CodecTrainingConfig
 from codec_ft.codec_training.report import report_codec
@@ -25,8 +25,6 @@ from codec_ft.training.task import Task
 from experiments.report.page import write_page
 from experiments.tasks import make_task
 
-console = Console(stderr=True)
-
 
 def run_experiment(config: ExperimentConfig) -> RunFolder:
     """Check the data, train or resume, make samples and the table, and write the page.
@@ -39,21 +37,30 @@ def run_experiment(config: ExperimentConfig) -> RunFolder:
         if accelerator.is_main_process:
             check_data(config)
         run = open_run(config)
-    say = console.print if accelerator.is_main_process else lambda *_: None
+    page = run.path / "index.html"
     if run.finished:
-        say(f"[bold]{run.path}[/] is finished. Its page: {run.path / 'index.html'}")
+        accelerator.end_training()
+        if accelerator.is_main_process and not page.is_file():  # killed after the results, before their page
+            write_page(run.path)
+        say(accelerator, f"{run.path} is finished. Its page: {page}")
         return run
     task = make_task(config)
-    say(f"[bold]{run.path}[/] on {accelerator.num_processes} x {accelerator.device.type}")
+    say(accelerator, f"{run.path} on {accelerator.num_processes} x {accelerator.device.type}")
     result = train(task, run, config.train, accelerator, workers=config.data.workers)
+    # The processes part here: the others cannot wait for the report for as long as it may take.
+    accelerator.end_training()
     if not result.finished:
-        say(f"Stopped at step {result.step} of {config.train.steps}. The same command goes on from there.")
+        say(accelerator, f"Stopped at step {result.step} of {config.train.steps}. The same command goes on from there.")
     elif accelerator.is_main_process:
         finish(task, run, config, result, accelerator)
-        say(f"Done. Open {run.path / 'index.html'}")
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
+        say(accelerator, f"Done. Open {page}")
     return run
+
+
+def say(accelerator: Accelerator, text: str) -> None:
+    """A line for the person at the terminal, from one process."""
+    if accelerator.is_main_process:
+        print(text, file=sys.stderr)
 
 
 def check_data(config: ExperimentConfig) -> None:

@@ -9,7 +9,7 @@ import torch
 from codec_ft.atomic import atomic_path
 from codec_ft.audio.files import audio_info, read_audio
 from codec_ft.codec_training.task import CodecTask
-from codec_ft.config import load_config
+from codec_ft.config import load_config, peek
 from codec_ft.data.dataset import ExcerptDataset, collate
 from codec_ft.data.excerpts import Excerpt
 from codec_ft.data.tracks import SPLITS, Track, find_tracks, split_folders
@@ -18,7 +18,7 @@ from codec_ft.finetune.sample import excerpt_folder, save_sample, separate_sampl
 from codec_ft.finetune.task import FinetuneTask
 from codec_ft.finetune.warm_encoder import FinetuneStep
 from codec_ft.training.config import ExperimentConfig
-from codec_ft.training.run_folder import RunFolder, read_run_config
+from codec_ft.training.run_folder import RunFolder
 from codec_ft.training.samples import write_sample
 from codec_ft.training.task import Task
 from experiments.report.page import write_page
@@ -30,11 +30,18 @@ def load_run(folder: Path, decode: str | None, device: str) -> tuple[ExperimentC
     """Configuration, trainer, module with the best weights, and what these are in words.
 
     Raises:
-        UserError: the folder is no run, or has no checkpoint yet.
+        UserError: the folder is no run, or has no checkpoint yet, or there is no such device.
     """
-    schema = SCHEMAS[read_run_config(folder)["task"]]
+    path = RunFolder(folder).config
+    task_name = peek([path], [], "task") if path.is_file() else None
+    if task_name not in SCHEMAS:
+        raise UserError(f"{folder}: is not the folder of a run. Give one that scripts/train_codec.py has made.")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {device}: cannot be used here. Use cpu, or cuda where there is a GPU.") from error
     overrides = [f"decode={decode}"] if decode else []
-    config = load_config(schema, [folder / "config.yaml"], overrides, root=PROJECT)
+    config = load_config(SCHEMAS[task_name], [path], overrides, root=PROJECT)
     task = make_task(config)
     module, words = load_best(task, folder, torch.device(device))
     return config, task, module, words

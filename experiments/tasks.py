@@ -32,7 +32,7 @@ def read_config(words: Sequence[str], default: str) -> ExperimentConfig:
     """
     overrides = [word for word in words if "=" in word]
     names = [word for word in words if "=" not in word] or [default]
-    layers = [path if (path := Path(name)).suffix == ".yaml" else CONFIGS / f"{name}.yaml" for name in names]
+    layers = [path if (path := Path(name)).suffix in (".yaml", ".yml") else CONFIGS / f"{name}.yaml" for name in names]
     task = peek(layers, overrides, "task")
     if task not in SCHEMAS:
         raise UserError(f"task: is {task!r}, but the trainers are {', '.join(SCHEMAS)}. Set task in {layers[0]}.")

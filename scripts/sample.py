@@ -11,7 +11,7 @@ from typing import Annotated
 import torch
 import typer
 
-from codec_ft.errors import told_to_the_user
+from codec_ft.errors import UserError, told_to_the_user
 from experiments.sampling import sample_file, sample_report, sample_track
 
 
@@ -26,6 +26,8 @@ def main(
 ) -> None:
     """Write input, output, quantized_input, quantized_target and target wavs into the run's samples folder."""
     with told_to_the_user():
+        if audio is not None and track is not None:
+            raise UserError("--track and --audio: give one of them.")
         if audio is not None:
             folder = sample_file(run, audio, start=start, seconds=seconds, decode=decode, device=device)
         elif track is not None:

@@ -89,8 +89,9 @@ def card_text(facts: dict[str, Any]) -> str:
     lines = [
         f"# Codec `{facts['name']}`",
         "",
-        f"{facts['architecture']}, {facts['parameters'] / 1e6:.2f} M parameters and {facts['n_codebooks']} codebooks of "
-        f"{facts['codebook_size']} codes; {facts['sample_rate']} Hz mono, {frames:g} frames per second, {bits:g} kbps. "
+        f"{facts['architecture']}, {facts['parameters'] / 1e6:.2f} M parameters and {facts['n_codebooks']} codebooks "
+        f"of {facts['codebook_size']} codes; {facts['sample_rate']} Hz mono, {frames:g} frames per second, {bits:g} "
+        "kbps. "
         "Stored in half precision, computed in float32. It was trained on synthetic demo music only, and codes other "
         "music with more noise.",
         "",

@@ -45,6 +45,9 @@ class CodecLossConfig(Config):
     mel: float = Field(2.0, ge=0, description="multi-scale log-mel distance")
     waveform: float = Field(1.5, ge=0, description="log10 of error energy over target energy, per item")
     commitment: float = Field(0.25, ge=0, description="latents towards their codes, in units of their variance")
+    # Codebooks that are moving averages lag behind latents that grow, the decoder then asks for larger ones, and so
+    # on: without a hold the scale doubles every few hundred steps and the lag costs quality.
+    latent_scale: float = Field(0.1, ge=0, description="square of the log of the latents' variance")
 
 
 class CodecTrainingConfig(ExperimentConfig):

@@ -21,6 +21,7 @@ class Quantized:
     latents: Tensor  # [B, D, T], quantised, with the gradient of the input (straight-through)
     codes: Tensor | None  # [B, K, T]; None while quantisation has not started
     commitment: Tensor  # scalar: squared distance of the residuals from their codes over the latents' variance
+    log_variance: Tensor  # scalar: of the latents before quantisation
     perplexity: Tensor  # [K]: exp of the entropy of the codes in this batch; V if all are used alike
     replaced: int  # dead codes that were given a new place
 
@@ -52,25 +53,26 @@ class CodebookLearner(nn.Module):
     def forward(self, latents: Tensor) -> Quantized:
         """Quantise `latents [B, D, T]`; in training mode also learn."""
         n_layers = len(self.codebooks)
+        variance = latents.var().clamp(min=1e-12)
         if self.training:
             self._collect(latents)
             self.step += 1
         if int(self.step) <= self.config.start_step:
-            return Quantized(latents, None, latents.new_zeros(()), latents.new_zeros(n_layers), 0)
+            return Quantized(latents, None, latents.new_zeros(()), variance.log(), latents.new_zeros(n_layers), 0)
 
         used = self._layers_used(latents.shape[0], latents.device)  # [B]
         residual = latents.transpose(1, 2)  # [B, T, D]
         total = torch.zeros_like(residual)
         codes, perplexities, commitment, replaced = [], [], latents.new_zeros(()), 0
-        # In units of their variance: in absolute ones, latents that shrink would look ever better committed.
-        variance = latents.detach().var().clamp(min=1e-12)
         for k, book in enumerate(self.codebooks):
             codes.append(book.quantize(residual.detach().flatten(0, 1)).unflatten(0, residual.shape[:2]))
             chosen = book.embed[codes[-1]].detach()  # a copy: the update below may not reach back into it
             in_use = (k < used)[:, None, None]
             # Against the detached code the gradient of every layer reaches the encoder; with a straight-through
             # subtraction only the first one would.
-            commitment = commitment + (in_use * (residual - chosen).pow(2)).mean() / variance / n_layers
+            # In units of the latents' variance: in absolute ones, shrinking would look like committing.
+            distance = (in_use * (residual - chosen).pow(2)).mean() / variance.detach()
+            commitment = commitment + distance / n_layers
             total = total + in_use * chosen
             counts = torch.bincount(codes[-1].flatten(), minlength=book.codebook_size).float()
             perplexities.append(perplexity(counts))
@@ -78,7 +80,9 @@ class CodebookLearner(nn.Module):
                 replaced += self._learn(book, residual.detach().flatten(0, 1), codes[-1].flatten(), counts)
             residual = residual - chosen
         quantized = latents + (total.transpose(1, 2) - latents).detach()
-        return Quantized(quantized, torch.stack(codes, 1), commitment, torch.stack(perplexities), replaced)
+        return Quantized(
+            quantized, torch.stack(codes, 1), commitment, variance.log(), torch.stack(perplexities), replaced
+        )
 
     def _layers_used(self, batch: int, device: torch.device) -> Tensor:
         """Quantiser dropout: how many layers each item uses, `[B]`."""

@@ -11,6 +11,7 @@ from transformers import EncodecConfig, EncodecModel
 from codec_ft.codec_training.config import CodecTrainingConfig, EncodecShape
 from codec_ft.codec_training.losses import log_noise_to_signal
 from codec_ft.codec_training.quantizer import CodebookLearner, Quantized
+from codec_ft.codec_training.rescale import rescale_latents
 from codec_ft.codecs.base import add_weight_norm, fold_weight_norm
 from codec_ft.codecs.save import save_encodec
 from codec_ft.data.dataset import Batch, ExcerptDataset, Item, PairDataset
@@ -51,6 +52,7 @@ def make_encodec(shape: EncodecShape) -> EncodecModel:
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
     add_weight_norm(model)
+    rescale_latents(model, 10.0)  # music at -20 dBFS then has latents of about unit variance
     return model
 
 
@@ -85,8 +87,11 @@ class CodecStep(nn.Module):
         estimate, quantized = self.reconstruct(batch.target)
         losses = {name: value.mean() for name, value in self.terms(estimate, batch.target).items()}
         losses["commitment"] = quantized.commitment
-        losses["loss"] = losses["reconstruction"] + self.weights.commitment * quantized.commitment
-        losses["latent_std"] = quantized.latents.detach().std()
+        losses["latent_scale"] = quantized.log_variance.square()
+        losses["loss"] = losses["reconstruction"] + sum(
+            getattr(self.weights, name) * losses[name] for name in ("commitment", "latent_scale")
+        )
+        losses["latent_std"] = (0.5 * quantized.log_variance.detach()).exp()
         losses["codes_replaced"] = torch.tensor(float(quantized.replaced))
         for k in (0, quantized.perplexity.numel() - 1):
             losses[f"perplexity_{k + 1}"] = quantized.perplexity[k]
@@ -153,9 +158,18 @@ class CodecTask(Task):
         return {**module.terms(estimate, batch.target), "si_sdr": si_sdr(estimate, batch.target)}
 
     def export(self, module: nn.Module, folder: Path) -> None:
-        """See `Task.export`: `codec/` in transformers' format, which `load_codec` reads."""
+        """See `Task.export`: `codec/` in transformers' format, with latents of unit variance."""
         assert isinstance(module, CodecStep)
+        rescale_latents(module.model, 1 / self.latent_std(module))
         save_encodec(module.model, folder / "codec")
+
+    @torch.no_grad()
+    def latent_std(self, module: CodecStep) -> float:
+        """Standard deviation of the latents of the validation excerpts."""
+        device = next(module.parameters()).device
+        data = self.valid_data()
+        latents = [module.model.encoder(data[i]["target"][None].to(device)) for i in range(len(data))]  # type: ignore
+        return float(torch.cat(latents, dim=2).std())
 
 
 class Interleaved(Dataset[Item]):

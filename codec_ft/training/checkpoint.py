@@ -17,15 +17,9 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         UserError: the disk is full; what stood at `path` is untouched.
     """
-    with atomic_path(path) as temporary:
-        try:
-            torch.save(state, temporary)
-        except RuntimeError as error:
-            # torch's zip writer reports a failed write of the operating system in its own words.
-            raise UserError(
-                f"{path}: could not be written ({' '.join(str(error).split())[:120]}); is the disk full? "
-                "What stood there before is untouched."
-            ) from error
+    # Through a file of Python's, because torch's own hides why a write failed.
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -36,11 +30,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint. Train first, or give the folder of a run.")
+    broken = UserError(f"{path}: broken or cut short. Put a copy of it back, or delete {path.parent} to train anew.")
+    if not zipfile.is_zipfile(path):  # the table of contents stands at the end, which a file cut short has lost
+        raise broken
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f"{path}: holds more than plain data and is refused, because it could run code.") from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path}: broken or cut short; delete it to start from the checkpoint before it or anew."
-        ) from error
+    except (RuntimeError, EOFError) as error:
+        raise broken from error

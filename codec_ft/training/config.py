@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from codec_ft.config import Config, runtime
 from codec_ft.data.config import DataConfig
@@ -30,12 +30,17 @@ class TrainConfig(Config):
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="moving average of the weights that is validated; 0: none")
     mixed_precision: Literal["no", "bf16", "fp16"] = Field("no", description="of the trainable part, on a GPU")
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     optimizer: OptimizerConfig = OptimizerConfig()
     validate_every: int = Field(200, ge=1, description="steps between validations, from which the best is kept")
     checkpoint_every: int = runtime(200, "steps between checkpoints", ge=1)
     log_every: int = runtime(10, "steps between lines in metrics.jsonl", ge=1)
     tensorboard: bool = runtime(True, "also write tensorboard events")
+
+    @field_validator("mixed_precision", mode="before")
+    @classmethod
+    def _no_means_no(cls, value: object) -> object:
+        return "no" if value is False else value  # YAML reads an unquoted no as false
 
 
 class ExperimentConfig(Config):

@@ -3,6 +3,9 @@
 A step's data depends only on the seed and the step, a step's randomness only on the generator state in the
 checkpoint, and the learning rate only on the step: a run that was stopped goes on to the same numbers as one that
 was not.
+
+With several processes each takes its own items of a step, and what every process must do together (stop, fail,
+validate, save) is agreed upon first, so that none waits for ever.
 """
 
 import math
@@ -10,12 +13,14 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -26,7 +31,7 @@ from codec_ft.training.config import OptimizerConfig, TrainConfig
 from codec_ft.training.ema import Ema
 from codec_ft.training.run_folder import RunFolder
 from codec_ft.training.schedule import learning_rate
-from codec_ft.training.stopping import StopRequest
+from codec_ft.training.stopping import StopRequest, leave_signals_to_parent
 from codec_ft.training.task import Task
 
 
@@ -70,8 +75,8 @@ def train(
     """Train until `config.steps` or until asked to stop (Ctrl-C, SIGTERM); resume from `checkpoints/last.pt`.
 
     Raises:
-        UserError: the loss or the gradient is not finite (names the files of the batch; the last checkpoint stays),
-            the checkpoint cannot be used, or the disk is full.
+        UserError: the loss, the gradient or the validation is not finite (names the excerpts; the last checkpoint
+            stays), the checkpoint cannot be used, or the disk is full.
     """
     # 1. Modules, optimisers, moving average.
     task.to(accelerator.device)
@@ -83,19 +88,21 @@ def train(
     main = accelerator.unwrap_model(modules[task.main])
     ema = Ema(main, config.ema_decay) if config.ema_decay else None
 
-    # 2. Where the run stands. Each process draws its own randomness.
-    torch.manual_seed(config.seed + accelerator.process_index)
+    # 2. Where the run stands.
     start, best_value, best_step, spent = 0, math.inf, 0, 0.0
+    rng: dict[str, Tensor] | None = None
     last = run.checkpoints / "last.pt"
     if last.is_file():
         state = load_checkpoint(last)
         _restore(state, task, modules, optimizers, ema, accelerator)
         start, best_value, best_step = state["step"], state["best_value"], state["best_step"]
-        spent = state["seconds"]
-    accelerator.wait_for_everyone()
+        spent, rng = state["seconds"], state["rng"][accelerator.process_index]
+    if len(set(gather_object([start]))) > 1:
+        raise UserError(f"{last}: not every process sees it. Set runs= to a folder that all machines share.")
+    board = None
     if accelerator.is_main_process:
         run.forget_after(start)
-    board = SummaryWriter(run.path / "tensorboard", purge_step=start) if _wants_board(config, accelerator) else None
+        board = SummaryWriter(run.path / "tensorboard", purge_step=start + 1) if config.tensorboard else None
 
     def log(step: int, split: str, values: dict[str, float]) -> None:
         if accelerator.is_main_process:
@@ -124,7 +131,8 @@ def train(
             )
         accelerator.wait_for_everyone()
 
-    # 3. Data.
+    # 3. Data. The validation data are opened now, so that what is wrong with them is told before the first step.
+    valid_data = task.valid_data()
     items = config.steps * config.accumulate * config.batch_size * accelerator.num_processes
     batches = iter(
         DataLoader(
@@ -132,12 +140,15 @@ def train(
             batch_sampler=StepBatches(start, config, accelerator.process_index, accelerator.num_processes),
             collate_fn=collate,
             num_workers=workers,
-            persistent_workers=workers > 0,
+            worker_init_fn=leave_signals_to_parent,
             pin_memory=accelerator.device.type == "cuda",
         )
     )
 
-    # 4. Steps.
+    # 4. Randomness, which each process draws for itself. It is set last, because building a loader draws some.
+    _set_rng(rng, config.seed + accelerator.process_index)
+
+    # 5. Steps.
     began = time.monotonic()
     step = start
     bar = tqdm(
@@ -148,16 +159,16 @@ def train(
         disable=not accelerator.is_main_process,
         dynamic_ncols=True,
     )
-    with StopRequest() as stop:
+    with StopRequest() as stop, bar:
         while step < config.steps:
             micro_batches = [next(batches).to(accelerator.device) for _ in range(config.accumulate)]
             values: dict[str, float] = {}
-            problem = ""
             for name in task.order(step):
                 module, optimizer = modules[name], optimizers[name]
                 rate = learning_rate(step, config.steps, task.optimizer_config(name, config))
                 for group in optimizer.param_groups:
                     group["lr"] = rate
+                optimizer.zero_grad()  # here, because the phases before may have left gradients in this module
                 losses = _accumulate_gradients(module, micro_batches, accelerator)
                 norm = accelerator.clip_grad_norm_(module.parameters(), config.clip)
                 prefix = "" if name == task.main else f"{name}_"
@@ -165,14 +176,12 @@ def train(
                 values |= {f"{prefix}gradient_norm": float(norm), f"{prefix}lr": rate}
                 # fp16's loss scaler skips steps with infinite gradients by itself; anything else is a fault.
                 gradient_fault = accelerator.scaler is None and not math.isfinite(float(norm))
-                if not math.isfinite(losses["loss"]) or gradient_fault:
+                fault = gradient_fault or not math.isfinite(losses["loss"])
+                if _any_process(accelerator, fault):
                     problem = f"{name}: loss {losses['loss']}, gradient norm {float(norm)}"
-                someone_failed, someone_stops = _any_process(accelerator, bool(problem), bool(stop))
-                if someone_failed:
-                    bar.close()
-                    _stop_on_fault(problem, micro_batches, step, last, accelerator)
+                    names = [item for batch in micro_batches for item in batch.names]
+                    _stop_on_fault(step + 1, last, problem if fault else "", names if fault else [])
                 optimizer.step()
-                optimizer.zero_grad()
             if ema:
                 ema.update()
             step += 1
@@ -181,9 +190,11 @@ def train(
 
             if step % config.log_every == 0 or step == config.steps:
                 speed = (step - start) / (time.monotonic() - began)
-                log(step, "train", values | {"steps_per_second": speed})
+                log(step, "train", _mean_of_processes(accelerator, values) | {"steps_per_second": speed})
             if step % config.validate_every == 0 or step == config.steps:
-                metrics = _validate(task, modules[task.main], ema, config, accelerator)
+                metrics, unusable = _validate(task, main, ema, valid_data, config, accelerator)
+                if unusable:
+                    _stop_on_fault(step, last, f"validation: {task.best_metric}", unusable)
                 log(step, "valid", metrics)
                 if metrics[task.best_metric] < best_value:
                     best_value, best_step = metrics[task.best_metric], step
@@ -193,11 +204,11 @@ def train(
                                 run.checkpoints / "best.pt",
                                 {"step": step, "module": main.state_dict(), "metrics": metrics},
                             )
-            if step % config.checkpoint_every == 0 or step == config.steps or someone_stops:
+            stopping = _any_process(accelerator, bool(stop))
+            if step % config.checkpoint_every == 0 or step == config.steps or stopping:
                 save(step)
-            if someone_stops:
+            if stopping:
                 break
-    bar.close()
     if board:
         board.close()
     return TrainResult(
@@ -207,10 +218,6 @@ def train(
         best_value=best_value,
         best_step=best_step,
     )
-
-
-def _wants_board(config: TrainConfig, accelerator: Accelerator) -> bool:
-    return config.tensorboard and accelerator.is_main_process
 
 
 def _optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -232,44 +239,62 @@ def _accumulate_gradients(module: nn.Module, batches: list[Batch], accelerator: 
     return {name: float(value) for name, value in totals.items()}
 
 
-def _any_process(accelerator: Accelerator, *flags: bool) -> list[bool]:
-    """Whether any process raised each flag; all of them act on it together, so that none waits for ever."""
+def _any_process(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether any process raised the flag."""
     if accelerator.num_processes == 1:
-        return list(flags)
-    raised = accelerator.reduce(torch.tensor(flags, dtype=torch.float32, device=accelerator.device), "sum")
-    return [bool(value) for value in raised]
+        return flag
+    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum"))
 
 
-def _stop_on_fault(problem: str, batches: list[Batch], step: int, last: object, accelerator: Accelerator) -> None:
-    names = gather_object([name for batch in batches for name in batch.names] if problem else [])
-    reports = gather_object([problem] if problem else [])
+def _mean_of_processes(accelerator: Accelerator, values: dict[str, float]) -> dict[str, float]:
+    if accelerator.num_processes == 1:
+        return values
+    own = torch.tensor(list(values.values()), dtype=torch.float64, device=accelerator.device)
+    return dict(zip(values, accelerator.reduce(own, "mean").tolist(), strict=True))
+
+
+def _stop_on_fault(step: int, last: Path, problem: str, names: list[str]) -> NoReturn:
+    """Raise what the processes together have to say; empty for a process without a fault of its own."""
+    problems = dict.fromkeys(gather_object([problem] if problem else []))
+    everyones_names = dict.fromkeys(gather_object(names))
+    kept = f"The last checkpoint is intact: {last}." if last.is_file() else "There is no checkpoint yet."
     raise UserError(
-        f"step {step}: not finite ({'; '.join(reports)}). The batch was: {', '.join(names)}. Listen to these excerpts, "
-        f"or lower train.optimizer.learning_rate. The last checkpoint is intact: {last}."
+        f"step {step}: not finite ({'; '.join(problems)}). The excerpts were: {', '.join(everyones_names)}. Listen to "
+        f"them, or lower train.optimizer.learning_rate. {kept}"
     )
 
 
 @torch.no_grad()
 def _validate(
-    task: Task, module: nn.Module, ema: Ema | None, config: TrainConfig, accelerator: Accelerator
-) -> dict[str, float]:
-    """Mean of each metric over the fixed excerpts, which the processes share out; undefined items are left out."""
-    data = task.valid_data()
+    task: Task, module: nn.Module, ema: Ema | None, data: Dataset, config: TrainConfig, accelerator: Accelerator
+) -> tuple[dict[str, float], list[str]]:
+    """Mean of each metric over the fixed excerpts, which the processes share out.
+
+    Items for which a metric is undefined are left out of its mean.
+
+    Returns:
+        The means, and the names of the items whose `best_metric` is not finite.
+    """
     mine = range(accelerator.process_index, len(data), accelerator.num_processes)  # type: ignore[arg-type]
     loader = DataLoader(data, batch_size=config.batch_size, sampler=mine, collate_fn=collate)
-    unwrapped = accelerator.unwrap_model(module)
-    unwrapped.eval()
     found: dict[str, list[float]] = {}
-    with torch.random.fork_rng(), ema.applied() if ema else nullcontext():
+    unusable: list[str] = []
+    devices = [accelerator.device] if accelerator.device.type == "cuda" else []
+    module.eval()
+    with torch.random.fork_rng(devices), ema.applied() if ema else nullcontext():
         torch.manual_seed(config.seed)
         for batch in loader:
-            for name, values in task.validate(unwrapped, batch.to(accelerator.device)).items():
-                found.setdefault(name, []).extend(float(value) for value in values if torch.isfinite(value))
-    unwrapped.train()
-    everyones = gather_object([found])
-    names = dict.fromkeys(name for part in everyones for name in part)
-    together = {name: [value for part in everyones for value in part.get(name, [])] for name in names}
-    return {name: sum(values) / len(values) if values else math.nan for name, values in together.items()}
+            for name, values in task.validate(module, batch.to(accelerator.device)).items():
+                defined = torch.isfinite(values)
+                found.setdefault(name, []).extend(values[defined].tolist())
+                if name == task.best_metric:
+                    unusable += [item for item, fine in zip(batch.names, defined, strict=True) if not fine]
+    module.train()
+    parts = gather_object([(found, unusable)])
+    names = dict.fromkeys(name for part, _ in parts for name in part)
+    together = {name: [value for part, _ in parts for value in part.get(name, [])] for name in names}
+    means = {name: sum(values) / len(values) if values else math.nan for name, values in together.items()}
+    return means, [name for _, part in parts for name in part]
 
 
 def _rng_state() -> dict[str, Tensor]:
@@ -299,7 +324,13 @@ def _restore(
         ema.load_state_dict(state["ema"])
     if accelerator.scaler and state["scaler"]:
         accelerator.scaler.load_state_dict(state["scaler"])
-    rng = state["rng"][accelerator.process_index]
-    torch.set_rng_state(rng["cpu"])
-    if torch.cuda.is_available() and "cuda" in rng:
-        torch.cuda.set_rng_state(rng["cuda"])
+
+
+def _set_rng(state: dict[str, Tensor] | None, seed: int) -> None:
+    """Go on from `_rng_state()`, or begin with the seed where there is none."""
+    if state is None:
+        torch.manual_seed(seed)
+        return
+    torch.set_rng_state(state["cpu"])
+    if torch.cuda.is_available() and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])

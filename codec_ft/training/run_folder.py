@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from codec_ft.atomic import TEMPORARY_PREFIX, atomic_path
 from codec_ft.config import config_hash, differences, load_config, save_yaml
 from codec_ft.errors import UserError
@@ -68,6 +66,9 @@ def open_run(config: ExperimentConfig) -> RunFolder:
         UserError: the folder belongs to another configuration, or holds files that are not a run's.
     """
     run = RunFolder(config.run or config.runs / f"{config.id}-{config_hash(config)}")
+    if run.path.is_dir():
+        for left_over in run.path.rglob(f"{TEMPORARY_PREFIX}*"):
+            left_over.unlink(missing_ok=True)  # What a kill left of a file that was being written.
     if run.config.is_file():
         try:
             old = load_config(type(config), [run.config], root=Path.cwd())
@@ -81,24 +82,10 @@ def open_run(config: ExperimentConfig) -> RunFolder:
                 f"{run.path}: holds a run with another configuration ({'; '.join(changed)}). "
                 "Choose another run=, or leave run= out to get a folder of its own."
             )
-    elif run.path.is_dir() and any(run.path.iterdir()):
+    elif run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
         raise UserError(f"{run.path}: is not empty and holds no config.yaml, so it is not a run. Choose another run=.")
     else:
         with atomic_path(run.config) as temporary:
             save_yaml(config, temporary)
-    for left_over in run.path.rglob(f"{TEMPORARY_PREFIX}*"):
-        left_over.unlink()  # What a kill left of a file that was being written.
     run.checkpoints.mkdir(exist_ok=True)
     return run
-
-
-def read_run_config(folder: Path) -> dict[str, Any]:
-    """The resolved configuration of a run folder.
-
-    Raises:
-        UserError: the folder has none.
-    """
-    path = folder / "config.yaml"
-    if not path.is_file():
-        raise UserError(f"{folder}: is no run folder, config.yaml is missing.")
-    return yaml.safe_load(path.read_text())

@@ -1,5 +1,6 @@
 """Stopping a training politely."""
 
+import os
 import signal
 from types import FrameType
 
@@ -31,6 +32,7 @@ class StopRequest:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del number, frame
+        os.write(2, b"\nStopping after this step; once more stops at once.\n")  # print is not safe in a handler
         self._requested = True
         self._restore()
 
@@ -38,3 +40,10 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._before = {}
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """In a process that reads data: Ctrl-C reaches it too, but the step that is finished may still need its data."""
+    del worker
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

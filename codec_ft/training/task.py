@@ -19,11 +19,12 @@ class Task(ABC):
     adversarial training). A phase is a module whose `forward(batch)` returns named scalar losses, of which
     `"loss"` is minimised by the phase's own optimiser. Everything that needs gradients happens inside that
     `forward`, because it is what distributed training wraps. Frozen parts are kept outside the module registry:
-    they are neither saved nor wrapped nor switched to training mode.
+    they are neither saved nor wrapped nor switched to training mode. Randomness comes from torch's generators, whose
+    state is part of a checkpoint, and data from the item's index.
 
     Attributes:
-        phases: trainable modules by name, in the order of a step; the first one is validated and has the EMA.
-        best_metric: the validation metric by which the best checkpoint is kept; lower is better.
+        phases: trainable modules by name, in the order of a step; the last one is validated and has the EMA.
+        best_metric: the validation metric by which the best checkpoint is kept; lower is better, and it must be finite.
     """
 
     phases: dict[str, nn.Module]
@@ -32,7 +33,7 @@ class Task(ABC):
     @property
     def main(self) -> str:
         """Name of the phase that is validated."""
-        return next(iter(self.phases))
+        return next(reversed(self.phases))
 
     def optimizer_config(self, phase: str, train: TrainConfig) -> OptimizerConfig:
         """Options of a phase's optimiser; the common ones unless a trainer says otherwise."""
@@ -40,7 +41,7 @@ class Task(ABC):
         return train.optimizer
 
     def order(self, step: int) -> Sequence[str]:
-        """The phases that step `step` goes through."""
+        """The phases that step `step` goes through; the main one is always among them."""
         del step
         return tuple(self.phases)
 

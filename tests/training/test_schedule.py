@@ -1,0 +1,40 @@
+"""The learning rate at points that can be computed by hand."""
+
+import math
+
+import pytest
+
+from codec_ft.training.config import OptimizerConfig
+from codec_ft.training.schedule import learning_rate
+
+
+def rates(steps: int, **options: object) -> list[float]:
+    config = OptimizerConfig.model_validate({"learning_rate": 0.8, **options})
+    return [learning_rate(step, steps, config) for step in range(steps)]
+
+
+def test_constant() -> None:
+    assert rates(3) == [0.8, 0.8, 0.8]
+
+
+def test_warm_up_rises_in_equal_steps_to_the_peak() -> None:
+    assert rates(6, warmup_steps=3) == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
+
+
+def test_linear_decay_ends_at_its_share_of_the_peak() -> None:
+    assert rates(5, decay="linear") == pytest.approx([0.8, 0.6, 0.4, 0.2, 0.0])
+    assert rates(6, decay="linear", warmup_steps=1, final_ratio=0.5) == pytest.approx([0.4, 0.8, 0.7, 0.6, 0.5, 0.4])
+
+
+def test_cosine_decay() -> None:
+    # cos(0), cos(60), cos(90), cos(120), cos(180 degrees) at 0, 1/3, 1/2, 2/3 and 1 of the way
+    assert rates(4, decay="cosine") == pytest.approx([0.8, 0.8 * 0.75, 0.8 * 0.25, 0.0])
+    halfway = rates(5, decay="cosine", final_ratio=0.1)[2]
+    assert halfway == pytest.approx(0.8 * 0.55)
+
+
+@pytest.mark.parametrize("decay", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (1, 5), (3, 2), (3, 3)])
+def test_short_trainings_have_a_rate_for_every_step(decay: str, steps: int, warmup: int) -> None:
+    found = rates(steps, decay=decay, warmup_steps=warmup)
+    assert all(math.isfinite(rate) and 0 <= rate <= 0.8 for rate in found) and found[0] > 0
