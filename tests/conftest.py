@@ -22,9 +22,7 @@ from codec_ft.codecs.save import save_encodec
 torch.set_num_threads(1)
 
 RATE = 8000
-TINY_SHAPE = EncodecShape(
-    sample_rate=RATE, strides=(4, 5), n_filters=4, latent_dim=8, n_codebooks=3, codebook_size=16
-)
+TINY_SHAPE = EncodecShape(sample_rate=RATE, strides=(4, 5), n_filters=4, latent_dim=8, n_codebooks=3, codebook_size=16)
 """Hop 20 samples, 400 frames per second."""
 
 

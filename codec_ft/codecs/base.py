@@ -134,7 +134,10 @@ def fold_weight_norm(module: nn.Module) -> None:
     """Replace every weight-normed weight by its present value: same function, plain parameters."""
     for layer in module.modules():
         if parametrize.is_parametrized(layer, "weight"):
-            parametrize.remove_parametrizations(layer, "weight")
+            # Without gradients torch would leave a buffer, which no optimiser and no copy of the encoder trains.
+            with torch.enable_grad():
+                layer.parametrizations.requires_grad_(True)
+                parametrize.remove_parametrizations(layer, "weight")
 
 
 def add_weight_norm(module: nn.Module) -> None:

@@ -82,6 +82,7 @@ def test_latents_pass_untouched_and_are_collected_until_the_start() -> None:
         found = learner(batch)
         assert found.latents is batch
         assert found.codes is None and found.replaced == 0 and found.commitment == 0
+        assert found.log_variance.item() == pytest.approx(math.log(5 / 3))  # 1 2 3 4
     assert learner.recent.flatten().tolist() == [12, 13, 14, 21, 22, 23, 24]
     found = learner(batches[3])
     assert found.codes is not None and found.codes.shape == (2, 2, 2)
@@ -209,6 +210,7 @@ def test_commitment_reaches_the_encoder_from_every_layer() -> None:
     found = learner(latents)
     expected = ((4 + 1) / 2 + (1 + 0) / 2) / 2 / 24.5
     assert found.commitment.item() == pytest.approx(expected)
+    assert found.log_variance.item() == pytest.approx(math.log(24.5))
     found.commitment.backward()
     # d/dx of (x - code)^2 / (2 frames * 2 layers * 24.5), summed over layers: the second one adds 2 * 1 to 2 * 2.
     assert latents.grad is not None

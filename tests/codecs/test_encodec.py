@@ -140,6 +140,31 @@ def test_weight_norm_on_and_off_is_the_same_function() -> None:
     assert {name for name, _ in layer[0].named_parameters()} == {"weight", "bias"}
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+@torch.no_grad()
+def test_folding_without_gradients_leaves_parameters(frozen: bool) -> None:
+    layer = add_and_fold(torch.nn.Conv1d(2, 3, 4).requires_grad_(not frozen))
+    assert {name for name, _ in layer.named_parameters()} == {"weight", "bias"}
+
+
+def add_and_fold(layer: torch.nn.Conv1d) -> torch.nn.Conv1d:
+    add_weight_norm(layer)
+    fold_weight_norm(layer)
+    return layer
+
+
+def test_a_codec_loaded_without_gradients_is_the_same(tiny_codec_folder: Path) -> None:
+    def trained(codec: EncodecCodec) -> set[str]:
+        return {name for name, value in codec.new_encoder("pretrained").named_parameters() if value.requires_grad}
+
+    with torch.no_grad():
+        inside = load_codec(str(tiny_codec_folder))
+    outside = load_codec(str(tiny_codec_folder))
+    assert isinstance(inside, EncodecCodec) and isinstance(outside, EncodecCodec)
+    assert trained(inside) == trained(outside)
+    assert {name for name, _ in inside.named_parameters()} == {name for name, _ in outside.named_parameters()}
+
+
 @pytest.mark.parametrize("change", [{"audio_channels": 2}, {"normalize": True}, {"chunk_length_s": 1.0}])
 def test_other_kinds_of_encodec_are_refused(change: dict) -> None:
     model = make_encodec(EncodecShape(strides=(2,), n_filters=2, latent_dim=2, n_codebooks=1, codebook_size=2))

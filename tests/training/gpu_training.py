@@ -3,6 +3,7 @@
 python gpu_training.py FOLDER
 """
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -26,10 +27,8 @@ def main(folder: Path) -> None:
                 raise KeyboardInterrupt
 
         if stop_at is not None:
-            try:
+            with contextlib.suppress(KeyboardInterrupt):
                 train(ToyTask(dropout=0.3, on_read=stop), open_run(config), config.train, accelerator)
-            except KeyboardInterrupt:
-                pass
         tasks[name] = ToyTask(dropout=0.3)
         result = train(tasks[name], open_run(config), config.train, accelerator)
         assert result.finished and result.best_value < 1.0

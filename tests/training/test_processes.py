@@ -21,7 +21,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an adversarial toy training with two processes, stopped after step 5 and gone on with."""
     folder = tmp_path_factory.mktemp("two")
     script = Path(__file__).with_name("two_processes.py")
-    # `accelerate launch --cpu --num_processes 2` would run one process, torchrun without the variable two separate ones.
+    # `accelerate launch --cpu --num_processes 2` runs one process, and torchrun without the variable two separate ones.
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script, folder]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)

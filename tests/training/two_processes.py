@@ -4,6 +4,7 @@ python two_processes.py FOLDER STEPS
 """
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -40,8 +41,6 @@ def main(folder: Path) -> None:
 
 def _signal(now: bool) -> None:
     if now:
-        import signal
-
         signal.raise_signal(signal.SIGTERM)
 
 
