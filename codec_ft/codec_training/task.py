@@ -12,7 +12,7 @@ from codec_ft.codec_training.config import CodecTrainingConfig, EncodecShape
 from codec_ft.codec_training.losses import log_noise_to_signal
 from codec_ft.codec_training.quantizer import CodebookLearner, Quantized
 from codec_ft.codec_training.rescale import rescale_latents
-from codec_ft.codecs.base import add_weight_norm, fold_weight_norm
+from codec_ft.codecs.initial import preserve_signal
 from codec_ft.codecs.save import save_encodec
 from codec_ft.data.dataset import Batch, ExcerptDataset, Item, PairDataset
 from codec_ft.data.excerpts import fixed_excerpts
@@ -41,17 +41,7 @@ def make_encodec(shape: EncodecShape) -> EncodecModel:
             target_bandwidths=[bandwidth],
         )
     )
-    fold_weight_norm(model)
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
-            # With torch's own initial weights a quiet input is damped at every layer, until the latents are biases
-            # with a thousandth of signal in them, and the first hundreds of steps learn nothing.
-            stride = layer.stride[0] if isinstance(layer, nn.ConvTranspose1d) else 1
-            inputs = layer.in_channels * layer.kernel_size[0] / stride
-            nn.init.normal_(layer.weight, std=1 / math.sqrt(inputs))
-            assert layer.bias is not None
-            nn.init.zeros_(layer.bias)
-    add_weight_norm(model)
+    preserve_signal(model)
     rescale_latents(model, 10.0)  # music at -20 dBFS then has latents of about unit variance
     return model
 

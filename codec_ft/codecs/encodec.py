@@ -7,6 +7,7 @@ from transformers import EncodecConfig, EncodecModel
 from transformers.models.encodec.modeling_encodec import EncodecVectorQuantization
 
 from codec_ft.codecs.base import Codec, EncoderStart, add_weight_norm, trainable_copy
+from codec_ft.codecs.initial import preserve_signal
 from codec_ft.errors import UserError
 
 
@@ -111,6 +112,10 @@ class EncodecCodec(Codec):
 
     def new_encoder(self, start: EncoderStart) -> nn.Module:
         """See `Codec.new_encoder`; weight-normed like the original, so that it trains like one."""
-        encoder = trainable_copy(self.encoder if start == "pretrained" else EncodecModel(self.config).encoder)
-        add_weight_norm(encoder)
+        if start == "pretrained":
+            encoder = trainable_copy(self.encoder)
+            add_weight_norm(encoder)
+            return encoder
+        encoder = EncodecModel(self.config).encoder.train()
+        preserve_signal(encoder)
         return encoder

@@ -130,7 +130,7 @@ def test_an_error_while_writing_leaves_no_track(tmp_path, monkeypatch):
 
     monkeypatch.setattr(build.soundfile, "write", fail_at_the_third)
     (tmp_path / "train").mkdir()
-    with pytest.raises(UserError, match="track 000 .*disk is full"):
+    with pytest.raises(UserError, match=r"track 000 .*disk is full"):
         build._write_track(tmp_path, TrackSpec(5, "train", 0, 2.0))
     assert list((tmp_path / "train").iterdir()) == []
 
