@@ -20,10 +20,7 @@ def told_to_the_user() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        text = str(error)
-        if "Original Traceback" in text:  # it comes from a process that reads data, wrapped by torch
-            text = text.rstrip().rsplit("\n", 1)[-1].partition(": ")[2]
-        _tell(text)
+        _tell(str(error))
     except Exception as error:
         if not is_full_disk(error):
             raise

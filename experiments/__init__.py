@@ -1,1 +1,1 @@
-"""Experiments by ID and the pages that report them."""
+"""Experiments from their configuration to the page that reports them, and samples of trained runs."""

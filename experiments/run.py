@@ -11,7 +11,7 @@ from codec_ft.codec_training.config import CodecTrainingConfig
 from codec_ft.codec_training.report import report_codec
 from codec_ft.codec_training.task import CodecTask
 from codec_ft.data.check import check_dataset
-from codec_ft.data.config import DataConfig
+from codec_ft.data.tracks import split_folders
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.results import report
 from codec_ft.finetune.task import FinetuneTask
@@ -81,7 +81,7 @@ def finish(task: Task, run: RunFolder, config: ExperimentConfig, result: TrainRe
     module, words = load_best(task, run.path, accelerator.device)
     task.export(module, run.path)
     outcome = report_samples(task, module, run.samples, words, accelerator.device)
-    data: DataConfig = config.data
+    folders = split_folders(config.data.root)
     run.finish(
         {
             "status": "finished",
@@ -92,7 +92,9 @@ def finish(task: Task, run: RunFolder, config: ExperimentConfig, result: TrainRe
             "device": accelerator.device.type,
             "parameters": sum(p.numel() for p in module.parameters() if p.requires_grad),
             "checkpoint": words,
-            "data": str(data.root.name),
+            "data": config.data.root.name,
+            "train_tracks": len(folders["train"]),
+            "valid_tracks": len(folders["valid"]),
             **outcome,
         }
     )

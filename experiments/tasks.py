@@ -30,6 +30,8 @@ def read_config(words: Sequence[str], default: str) -> ExperimentConfig:
     Raises:
         UserError: a file, key or value is wrong.
     """
+    if not CONFIGS.is_dir():
+        raise UserError(f"{CONFIGS}: not there. Work in a clone of the repository, installed with: pip install -e .")
     overrides = [word for word in words if "=" in word]
     names = [word for word in words if "=" not in word] or [default]
     layers = [path if (path := Path(name)).suffix in (".yaml", ".yml") else CONFIGS / f"{name}.yaml" for name in names]

@@ -56,7 +56,7 @@ def measure(command: list[str], folder: Path, log: Path) -> Usage:
         watcher.join()
     if status:
         raise UserError(f"{' '.join(command)}: failed with status {status}; its output is in {log}.")
-    return Usage(time.monotonic() - began, peak / 2**30)
+    return Usage(time.monotonic() - began, peak / 1e9)
 
 
 def resident(pid: int) -> int:

@@ -15,7 +15,6 @@ from rich.console import Console
 from codec_ft.errors import told_to_the_user
 
 DEMO_ROOT = Path(__file__).resolve().parent.parent / "data" / "demo"
-STAND_IN_SEPARATORS = ("spectrogram", "waveform")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -37,12 +36,13 @@ def demo(
     """
     from codec_ft.data.demo.build import build_demo_set
     from codec_ft.data.separators.build import build_separated
+    from codec_ft.data.separators.kinds import SEPARATORS
 
     with told_to_the_user():
         build_demo_set(
             root, tracks={"train": train, "valid": valid, "test": test}, seconds=seconds, seed=seed, jobs=jobs
         )
-        for separator in STAND_IN_SEPARATORS if separators else ():
+        for separator in SEPARATORS if separators else ():
             build_separated(root, separator, seed=seed, jobs=jobs)
     print(f"The demo data set is in {root}.")
 

@@ -18,6 +18,7 @@ TINY = [
     "train.batch_size=2",
     "train.validate_every=2",
     "train.tensorboard=false",
+    "data.workers=0",
 ]
 TINY_CODEC = [
     "model.sample_rate=8000",

@@ -1,1 +1,1 @@
-"""Read, write, resample and measure audio."""
+"""Read, write and resample audio."""

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from codec_ft.atomic import atomic_path
 from codec_ft.codec_training.config import CodecTrainingConfig
 from codec_ft.codec_training.report import measure_codec
 from codec_ft.codecs.load import load_codec, read_encodec
 from codec_ft.codecs.save import save_encodec
-from codec_ft.config import load_config
+from codec_ft.config import load_config, to_dict
 from codec_ft.data.tracks import MIXTURE, find_tracks, split_folders
 from codec_ft.errors import UserError
 from codec_ft.training.run_folder import RunFolder
@@ -62,7 +61,7 @@ def ship(run: Path, folder: Path, data: Sequence[Path]) -> Path:
         "parameters": sum(p.numel() for p in codec.parameters()),
         "licence": "MIT",
         "training_data": settings,
-        "config": yaml.safe_load(source.config.read_text()),
+        "config": _without_places(config),
         "steps": results["steps"],
         "hours": round(results["seconds"] / 3600, 2),
         "checkpoint": results["checkpoint"],
@@ -76,6 +75,13 @@ def ship(run: Path, folder: Path, data: Sequence[Path]) -> Path:
     return folder / "card.md"
 
 
+def _without_places(config: CodecTrainingConfig) -> dict[str, Any]:
+    """The configuration without folders of the machine that it was trained on: a card is for everybody."""
+    settings = to_dict(config)
+    settings["data"]["root"] = config.data.root.name
+    return {key: value for key, value in settings.items() if key not in ("runs", "run")}
+
+
 def _stems(root: Path) -> list[str]:
     return sorted(set.intersection(*(set(track.stems) for track in find_tracks(root, "test"))))
 
@@ -84,25 +90,25 @@ def card_text(facts: dict[str, Any]) -> str:
     """The card as Markdown; every number in it comes from `facts`."""
     frames = facts["sample_rate"] / facts["hop_length"]
     bits = frames * math.log2(facts["codebook_size"]) * facts["n_codebooks"] / 1000
-    train, data = facts["config"]["train"], facts["training_data"]
+    train, excerpts, data = facts["config"]["train"], facts["config"]["data"], facts["training_data"]
+    measured_on = " ".join(f"--data data/{name}" for name in facts["measured"])
     counts = " ".join(f"--{split} {count}" for split, count in data["tracks"].items())
     lines = [
         f"# Codec `{facts['name']}`",
         "",
         f"{facts['architecture']}, {facts['parameters'] / 1e6:.2f} M parameters and {facts['n_codebooks']} codebooks "
         f"of {facts['codebook_size']} codes; {facts['sample_rate']} Hz mono, {frames:g} frames per second, {bits:g} "
-        "kbps. "
-        "Stored in half precision, computed in float32. It was trained on synthetic demo music only, and codes other "
-        "music with more noise.",
+        "kbps. Stored in half precision, computed in float32. It was trained on synthetic demo music only, and "
+        "codes other music with more noise.",
         "",
         "## How it was made",
         "",
-        f"- Data: `python scripts/prepare_data.py demo --root data/codec --seed {data['seed']} "
+        f"- Data: `python scripts/prepare_data.py demo --root data/{excerpts['root']} --seed {data['seed']} "
         f"--seconds {data['seconds']:g} {counts} --no-separators`",
         "- Training: `accelerate launch scripts/train_codec.py codec_demo`, "
-        f"{facts['steps']} steps of {train['batch_size']} x {facts['config']['data']['seconds']:g} s, seed "
+        f"{facts['steps']} steps of {train['batch_size']} x {excerpts['seconds']:g} s, seed "
         f"{train['seed']}, {facts['hours']:g} hours on one CPU core; the {facts['checkpoint']}.",
-        "- Card: `python scripts/ship_codec.py RUN FOLDER`",
+        f"- Card: `python scripts/ship_codec.py RUN FOLDER {measured_on}`",
         "",
         "![Training curves](curves.png)",
         "",

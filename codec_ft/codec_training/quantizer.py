@@ -1,4 +1,4 @@
-"""Learning the codebooks of a residual vector quantiser by moving averages (van den Oord et al. 2017, appendix A.1).
+"""Learning the codebooks of a residual vector quantiser by moving averages (van den Oord et al., 2017, appendix A.1).
 
 The codebooks live in the buffers of the EnCodec model itself and are changed in place, so that a trained model
 needs no conversion.

@@ -62,7 +62,8 @@ def measure_codec(
 
     Returns:
         `rows` (a system per stem), `tokens` (idempotence per codebook), `usage` (codes used and perplexity per
-        codebook, over all stems), `frames`.
+        codebook, over all stems), `frames` (the non-silent ones that these count), `report_split`, `excerpts` and
+        `excerpt_seconds`.
     """
     device = next(codec.parameters()).device
     tracks = find_tracks(root, split)
@@ -93,7 +94,7 @@ def measure_codec(
                     "metrics": {"output": {"target": found[-1]}},
                 }
                 audio = {"output": output[0], "target": target[0]}
-                write_sample(samples / f"{excerpt.track.name} - {stem}", audio, codec.sample_rate, side_car)
+                write_sample(samples / f"{excerpt.name} - {stem}", audio, codec.sample_rate, side_car)
         n_excerpts += len(excerpts)
         means = {name: float(torch.tensor([item[name] for item in found]).nanmean()) for name in found[0]}
         rows.append({"system": f"{stem} reconstructed", "role": "output", "against": {"target": means}})

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 EncoderStart = Literal["pretrained", "random"]
+"""Weights that a new encoder starts from: the codec's own, or random ones."""
 
 
 class Codec(nn.Module, ABC):

@@ -1,4 +1,4 @@
-"""EnCodec (Defossez et al. 2022) behind the codec interface, on transformers' implementation."""
+"""EnCodec (Défossez et al., 2022) behind the codec interface, on transformers' implementation."""
 
 import torch
 from torch import Tensor, nn

@@ -23,7 +23,8 @@ def codec_names() -> list[str]:
 
 
 def load_codec(name: str) -> Codec:
-    """Load a frozen codec: a name of `codec_names()`, a folder in transformers' format, or a run folder of ours.
+    """Load a frozen codec: a name of `codec_names()`, a folder in transformers' format, or the folder
+    of a finished codec training.
 
     Only safetensors are read, so nothing that is loaded can run code.
 

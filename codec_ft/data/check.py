@@ -21,9 +21,11 @@ Severity = Literal["error", "warning", "note"]
 MAX_LENGTH_DIFFERENCE = 0.1
 """Seconds by which the files of a track may differ: lossy formats add a little at the ends."""
 SHORT_SECONDS = 1.0
+"""Files shorter than this are hardly meant: the shortest training excerpts here last a second."""
 RESIDUAL_DB = -40.0
 """A mixture may differ from the sum of its stems by this much, relative to the mixture, before it is worth a note."""
 FULL_SCALE = 0.9999
+"""Peak from which a file may be clipped; the largest 16-bit sample is 0.99997."""
 ROWS_PER_ADVICE = 5
 """Findings that call for the same thing are listed up to this number."""
 
@@ -49,7 +51,7 @@ class Finding:
 
 @dataclass
 class SplitTotals:
-    """What a split holds; `silent_share` is the share of tenths of a second below -50 dBFS in the stems looked at."""
+    """What a split holds; `silent_share` is the share of silent tenths of a second in the stems looked at."""
 
     split: str
     tracks: int = 0

@@ -20,7 +20,7 @@ class DataConfig(Config):
     report_seconds: float = Field(6.0, gt=0, description="length of a sample")
     report_per_track: int = Field(1, ge=1, description="samples of each track")
     workers: int = runtime(0, "processes that read excerpts; 0 reads in the training process", ge=0)
-    cache_mb: int = runtime(1024, "memory for decoded tracks per process, MB", ge=0)
+    cache_mb: int = runtime(1024, "memory for decoded tracks per process, MiB", ge=0)
 
     @field_validator("report_split")
     @classmethod

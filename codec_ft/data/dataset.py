@@ -3,7 +3,6 @@
 `PairDataset` draws random excerpts for training; `ExcerptDataset` gives chosen ones for validation and listening.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,6 @@ from codec_ft.data.excerpts import THRESHOLD_DB, Excerpt, find_activity
 from codec_ft.data.scan import BLOCKS_PER_SECOND
 from codec_ft.data.tracks import MIXTURE, Track, input_paths
 from codec_ft.errors import UserError
-
-logger = logging.getLogger(__name__)
 
 
 class Item(TypedDict):
@@ -39,13 +36,9 @@ class Batch:
     target: torch.Tensor
     names: list[str]
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+    def to(self, device: torch.device | str) -> "Batch":
         """Move the tensors to a device."""
-        return Batch(
-            self.input.to(device, non_blocking=non_blocking),
-            self.target.to(device, non_blocking=non_blocking),
-            self.names,
-        )
+        return Batch(self.input.to(device), self.target.to(device), self.names)
 
     def pin_memory(self) -> "Batch":
         """Pin the tensors, for quick copies to a GPU."""
@@ -120,7 +113,7 @@ class PairDataset(Dataset[Item]):
         seed: of all random draws, 0 or more.
         channels: of the items; files with others are averaged or copied (see `to_channels`).
         remix_probability: chance that the mixture is made anew from the target and other stems of random tracks at
-            random places (Uhlich et al. 2017); for the input "mixture" only.
+            random places (Uhlich et al., 2017); for the input "mixture" only.
         remix_gain_db: range of the random gain of each of these other stems.
         gain_db: range of the random gain that input and target share.
         swap_channels: exchange left and right in half of the items (with two channels).

@@ -14,6 +14,7 @@ from codec_ft.errors import UserError
 logger = logging.getLogger(__name__)
 
 THRESHOLD_DB = -50.0
+"""RMS level in dBFS up to which a stem counts as silent."""
 
 
 @dataclass(frozen=True)

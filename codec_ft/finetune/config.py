@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from codec_ft.codecs.base import EncoderStart
 from codec_ft.training.config import ExperimentConfig
 
 
@@ -13,7 +14,7 @@ class FinetuneConfig(ExperimentConfig):
     task: Literal["finetune"] = "finetune"
     codec: str = Field("demo", description="name or folder of the frozen codec")
     input: str = Field("mixture", description="what the warm encoder hears: mixture, or separated/<separator>")
-    start: Literal["pretrained", "random"] = Field("pretrained", description="weights the warm encoder starts from")
+    start: EncoderStart = Field("pretrained", description="weights the warm encoder starts from")
     target: Literal["latents", "quantized"] = Field(
         "latents", description="the clean stem's latents before or after quantisation (thesis 6.2.1, loss a)"
     )

@@ -109,4 +109,4 @@ def save_sample(folder: Path, sample: Sample, task: FinetuneTask, excerpt: Excer
 
 def excerpt_folder(samples: Path, excerpt: Excerpt) -> Path:
     """The folder of an excerpt's sample."""
-    return samples / f"{excerpt.track.name} @ {excerpt.start_seconds:.1f} s"
+    return samples / excerpt.name

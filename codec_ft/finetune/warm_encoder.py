@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from codec_ft.codecs.base import Codec
+from codec_ft.codecs.base import Codec, EncoderStart
 from codec_ft.data.dataset import Batch
 from codec_ft.finetune.losses import latent_mse
 
@@ -40,9 +40,7 @@ class FinetuneStep(nn.Module):
     nor put into training mode with the rest.
     """
 
-    def __init__(
-        self, codec: Codec, *, start: Literal["pretrained", "random"], target: Literal["latents", "quantized"]
-    ) -> None:
+    def __init__(self, codec: Codec, *, start: EncoderStart, target: Literal["latents", "quantized"]) -> None:
         super().__init__()
         self._frozen = (codec,)
         self.warm_encoder = codec.new_encoder(start)

@@ -5,12 +5,10 @@ from torch import Tensor
 
 
 def check_same_audio_shape(estimate: Tensor, target: Tensor) -> None:
-    """Refuse a pair that is not two non-empty audio batches of one shape ``[B, C, N]``.
+    """Refuse a pair that is not two non-empty audio batches of one shape `[B, C, N]`.
 
-    Raises
-    ------
-    ValueError
-        Naming both shapes.
+    Raises:
+        ValueError: names both shapes.
     """
     if estimate.shape != target.shape or estimate.ndim != 3 or estimate.numel() == 0:
         raise ValueError(
@@ -20,12 +18,10 @@ def check_same_audio_shape(estimate: Tensor, target: Tensor) -> None:
 
 
 def check_audio_pair(estimate: Tensor, target: Tensor) -> None:
-    """Refuse a pair of differing shapes (see :func:`check_same_audio_shape`) or with a NaN or infinite sample.
+    """Refuse a pair of differing shapes (see `check_same_audio_shape`) or with a NaN or infinite sample.
 
-    Raises
-    ------
-    ValueError
-        Naming both shapes, or which of the two holds how many bad samples in which item of the batch.
+    Raises:
+        ValueError: names both shapes, or which of the two holds how many bad samples in which item of the batch.
     """
     check_same_audio_shape(estimate, target)
     for name, audio in (("estimate", estimate), ("target", target)):

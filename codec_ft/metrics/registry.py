@@ -14,8 +14,8 @@ from codec_ft.metrics.waveform import sdr_med, si_sdr, usdr
 class Metric:
     """One row of the table: how a report names and explains a number.
 
-    ``name`` is a heading for people, ``unit`` is empty for a pure number, ``direction`` says which way is better,
-    ``definition`` is a sentence or two, ``source`` who defined it.
+    `name` is a heading for people, `unit` is empty for a pure number, `direction` says which way is better,
+    `definition` is a sentence or two, `source` who defined it.
     """
 
     name: str
@@ -120,12 +120,10 @@ METRICS: dict[str, Metric] = {
 
 
 def waveform_metrics(estimate: Tensor, target: Tensor, sample_rate: int) -> dict[str, Tensor]:
-    """All audio metrics of ``estimate`` against ``target``, both ``[B, C, N]``: name in ``METRICS`` -> ``[B]``.
+    """All audio metrics of `estimate` against `target`, both `[B, C, N]`: name in `METRICS` -> `[B]`.
 
-    Raises
-    ------
-    ValueError
-        If the shapes differ or a sample is NaN or infinite.
+    Raises:
+        ValueError: the shapes differ or a sample is NaN or infinite.
     """
     check_audio_pair(estimate, target)
     return {

@@ -33,17 +33,17 @@ def hz_to_mel(frequency: float) -> float:
 
 
 def mel_to_hz(mel: float) -> float:
-    """The inverse of :func:`hz_to_mel`: mel -> frequency in Hz."""
+    """The inverse of `hz_to_mel`: mel -> frequency in Hz."""
     if mel < _KNEE_MEL:
         return mel * _LINEAR_HZ_PER_MEL
     return _KNEE_HZ * math.exp((mel - _KNEE_MEL) / _LOG_MEL_PER_NEPER)
 
 
 def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
-    """Triangular mel filters from 0 Hz to Nyquist, ``[n_mels, n_fft // 2 + 1]`` in float64.
+    """Triangular mel filters from 0 Hz to Nyquist, `[n_mels, n_fft // 2 + 1]` in float64.
 
-    The ``n_mels + 2`` corners are equally spaced in mel. Filter ``m`` rises from corner ``m`` to 1 at corner
-    ``m + 1`` and falls to 0 at corner ``m + 2``, so neighbours sum to 1 between the first and the last peak.
+    The `n_mels + 2` corners are equally spaced in mel. Filter `m` rises from corner `m` to 1 at corner
+    `m + 1` and falls to 0 at corner `m + 2`, so neighbours sum to 1 between the first and the last peak.
     """
     top = hz_to_mel(sample_rate / 2)
     corners = torch.tensor([mel_to_hz(top * i / (n_mels + 1)) for i in range(n_mels + 2)], dtype=torch.float64)
@@ -55,7 +55,7 @@ def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
 
 
 def mel_bands(sample_rate: int, n_fft: int) -> int:
-    """How many mel bands a window of ``n_fft`` samples can tell apart, at most ``5 * n_fft / 32``.
+    """How many mel bands a window of `n_fft` samples can tell apart, at most `5 * n_fft / 32`.
 
     The narrowest filters, those below 1 kHz, must be at least one FFT bin wide on either side: then every filter
     holds a bin at half its height or more, and none is empty. The upper limit is that of DAC (Kumar et al., 2023).
@@ -69,7 +69,7 @@ def mel_bands(sample_rate: int, n_fft: int) -> int:
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def _window(n_fft: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Hann window ``[n_fft]``, scaled so that a sine of amplitude 1 has a spectral peak of 1."""
+    """Hann window `[n_fft]`, scaled so that a sine of amplitude 1 has a spectral peak of 1."""
     window = torch.hann_window(n_fft, dtype=torch.float64)
     return (2.0 * window / window.sum()).to(device=device, dtype=dtype)
 
@@ -77,14 +77,14 @@ def _window(n_fft: int, device: torch.device, dtype: torch.dtype) -> Tensor:
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def _filterbank(sample_rate: int, n_fft: int, n_mels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """:func:`mel_filterbank` on a device."""
+    """`mel_filterbank` on a device."""
     return mel_filterbank(sample_rate, n_fft, n_mels).to(device=device, dtype=dtype)
 
 
 def amplitude_spectrogram(audio: Tensor, n_fft: int, hop_length: int) -> Tensor:
-    """Amplitudes of the short-time Fourier transform of ``audio [B, C, N]``: ``[B, C, n_fft // 2 + 1, T]``.
+    """Amplitudes of the short-time Fourier transform of `audio [B, C, N]`: `[B, C, n_fft // 2 + 1, T]`.
 
-    ``T = 1 + N // hop_length``; frame ``t`` is centred on sample ``t * hop_length``, with zeros beyond the ends
+    `T = 1 + N // hop_length`; frame `t` is centred on sample `t * hop_length`, with zeros beyond the ends
     (not a reflection, which audio shorter than half a window does not have).
     """
     batch, channels, _ = audio.shape
@@ -101,9 +101,9 @@ def amplitude_spectrogram(audio: Tensor, n_fft: int, hop_length: int) -> Tensor:
 
 
 def log_mel(audio: Tensor, sample_rate: int, n_fft: int = 2048, hop_length: int = 512, n_mels: int = 80) -> Tensor:
-    """Log10 mel amplitudes of ``audio [B, C, N]``: ``[B, C, n_mels, T]`` with ``T = 1 + N // hop_length``.
+    """Log10 mel amplitudes of `audio [B, C, N]`: `[B, C, n_mels, T]` with `T = 1 + N // hop_length`.
 
-    Nothing is below ``log10(AMPLITUDE_FLOOR) = -4``, the value of silence. Computed in float32 (float64 for
+    Nothing is below `log10(AMPLITUDE_FLOOR) = -4`, the value of silence. Computed in float32 (float64 for
     float64 audio) whatever autocast says: in half precision quiet bands would fall out of range.
     """
     with torch.autocast(audio.device.type, enabled=False):
@@ -116,19 +116,17 @@ def log_mel(audio: Tensor, sample_rate: int, n_fft: int = 2048, hop_length: int 
 def log_mel_distance(
     estimate: Tensor, target: Tensor, sample_rate: int, windows: tuple[int, ...] = MEL_WINDOWS
 ) -> Tensor:
-    """Multi-scale log-mel distance per item, ``[B, C, N], [B, C, N] -> [B]``; as a training loss, take its mean.
+    """Multi-scale log-mel distance per item, `[B, C, N], [B, C, N] -> [B]`; as a training loss, take its mean.
 
-    For each window: the mean over channels, bands and frames of the absolute difference of :func:`log_mel`
-    (:func:`mel_bands` bands, hop of a quarter window); then the mean over windows. The unit is a power of ten of
+    For each window: the mean over channels, bands and frames of the absolute difference of `log_mel`
+    (`mel_bands` bands, hop of a quarter window); then the mean over windows. The unit is a power of ten of
     amplitude: 0.1 is a mean difference of 2 dB. The form is that of DAC (Kumar et al., 2023). Differentiable;
     below the floor, and so at silence, the gradient is zero.
 
     A NaN sample gives NaN for its item: a training loop checks its loss and knows the names of the files.
 
-    Raises
-    ------
-    ValueError
-        If the shapes differ; the message names both.
+    Raises:
+        ValueError: the shapes differ; the message names both.
     """
     check_same_audio_shape(estimate, target)
     per_window = []
@@ -142,15 +140,13 @@ def log_mel_distance(
 
 
 def log_spectral_distance(estimate: Tensor, target: Tensor, n_fft: int = 2048, hop_length: int = 512) -> Tensor:
-    """Log-spectral distance (LSD) in dB per item, ``[B, C, N], [B, C, N] -> [B]``.
+    """Log-spectral distance (LSD) in dB per item, `[B, C, N], [B, C, N] -> [B]`.
 
     Per frame the root mean square over frequencies of the difference in dB of the amplitude spectra, floored at
-    ``AMPLITUDE_FLOOR``; then the mean over frames and channels (Gray and Markel, 1976).
+    `AMPLITUDE_FLOOR`; then the mean over frames and channels (Gray and Markel, 1976).
 
-    Raises
-    ------
-    ValueError
-        If the shapes differ; the message names both.
+    Raises:
+        ValueError: the shapes differ; the message names both.
     """
     check_same_audio_shape(estimate, target)
     decibels = [

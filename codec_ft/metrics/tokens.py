@@ -1,13 +1,13 @@
 """What can be said about tokens: accuracy, the baselines it is read against, and how a codebook is used.
 
-Codes are ``[B, K, T]`` integers. Accuracies count only the frames marked in ``active [B, T]``
-(:func:`active_frames` of the target): silent frames are one constant token, and counting them rewards silence.
+Codes are `[B, K, T]` integers. Accuracies count only the frames marked in `active [B, T]`
+(`active_frames` of the target): silent frames are one constant token, and counting them rewards silence.
 
 One accuracy has four readings, according to what is compared with the target's codes:
 
 - token accuracy: the codes of the model's output;
 - copy-input accuracy: the codes of its input, what doing nothing scores;
-- idempotence: the codes of the decoded target codes, ``encode(decode(codes))``, what a perfect waveform could
+- idempotence: the codes of the decoded target codes, `encode(decode(codes))`, what a perfect waveform could
   lose on its way through the codec;
 - majority-token accuracy: each codebook's most frequent code, what knowing nothing scores.
 """
@@ -21,10 +21,10 @@ from torch.nn import functional
 
 
 def active_frames(audio: Tensor, hop_length: int, threshold_db: float = -60.0) -> Tensor:
-    """Which codec frames are not silent: ``audio [B, C, N] -> bool [B, T]`` with ``T = ceil(N / hop_length)``.
+    """Which codec frames are not silent: `audio [B, C, N] -> bool [B, T]` with `T = ceil(N / hop_length)`.
 
-    A frame is active when the root mean square of its ``hop_length`` samples in all channels is above
-    ``threshold_db`` (dB re 1); the last one counts the samples it has.
+    A frame is active when the root mean square of its `hop_length` samples in all channels is above
+    `threshold_db` (dB re 1); the last one counts the samples it has.
     """
     channels, samples = audio.shape[1:]
     n_frames = math.ceil(samples / hop_length)
@@ -36,15 +36,13 @@ def active_frames(audio: Tensor, hop_length: int, threshold_db: float = -60.0) -
 
 
 def token_accuracy(codes: Tensor, target_codes: Tensor, active: Tensor) -> Tensor:
-    """Share of active frames whose codes are equal, per codebook: ``[B, K, T], [B, K, T], [B, T] -> [K]``.
+    """Share of active frames whose codes are equal, per codebook: `[B, K, T], [B, K, T], [B, T] -> [K]`.
 
     Between 0 and 1, in float64; NaN when no frame is active. For the copy-input accuracy pass the input's codes,
     for the idempotence those of the decoded target codes.
 
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit; the message names them.
+    Raises:
+        ValueError: the shapes do not fit; the message names them.
     """
     if codes.shape != target_codes.shape:
         raise ValueError(
@@ -55,14 +53,12 @@ def token_accuracy(codes: Tensor, target_codes: Tensor, active: Tensor) -> Tenso
 
 
 def majority_tokens(codes: Tensor, active: Tensor) -> Tensor:
-    """The most frequent code of each codebook in the active frames, ``[B, K, T], [B, T] -> [K]``.
+    """The most frequent code of each codebook in the active frames, `[B, K, T], [B, T] -> [K]`.
 
     The smallest of several that are equally frequent.
 
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit or no frame is active.
+    Raises:
+        ValueError: the shapes do not fit or no frame is active.
     """
     selected = _select(codes, active)
     if selected.shape[1] == 0:
@@ -71,15 +67,13 @@ def majority_tokens(codes: Tensor, active: Tensor) -> Tensor:
 
 
 def majority_token_accuracy(target_codes: Tensor, active: Tensor, majority: Tensor | None = None) -> Tensor:
-    """Accuracy of answering one constant code per codebook, ``[B, K, T], [B, T] -> [K]``.
+    """Accuracy of answering one constant code per codebook, `[B, K, T], [B, T] -> [K]`.
 
-    ``majority [K]`` are the constants, usually :func:`majority_tokens` of the training targets. Without it they
-    are taken from ``target_codes`` themselves: the most that any constant could score.
+    `majority [K]` are the constants, usually `majority_tokens` of the training targets. Without it they
+    are taken from `target_codes` themselves: the most that any constant could score.
 
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit.
+    Raises:
+        ValueError: the shapes do not fit.
     """
     if majority is None:
         # With no active frame any constant gives NaN, as in token_accuracy.
@@ -95,12 +89,10 @@ def majority_token_accuracy(target_codes: Tensor, active: Tensor, majority: Tens
 
 
 def top_k_accuracy(logits: Tensor, target_codes: Tensor, active: Tensor, k: int) -> Tensor:
-    """Share of active frames whose code is among the ``k`` likeliest: ``[B, K, V, T], [B, K, T], [B, T] -> [K]``.
+    """Share of active frames whose code is among the `k` likeliest: `[B, K, V, T], [B, K, T], [B, T] -> [K]`.
 
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit; the message names them.
+    Raises:
+        ValueError: the shapes do not fit; the message names them.
     """
     if logits.ndim != 4 or logits.shape[:2] + logits.shape[3:] != target_codes.shape:
         raise ValueError(
@@ -113,10 +105,10 @@ def top_k_accuracy(logits: Tensor, target_codes: Tensor, active: Tensor, k: int)
 
 @dataclass(frozen=True)
 class CodebookUsage:
-    """How evenly the codes of each codebook are used; every field is ``[K]``.
+    """How evenly the codes of each codebook are used; every field is `[K]`.
 
-    ``used`` counts the codes that occur at all; ``entropy_bits`` is the entropy of their frequencies, at most
-    ``log2(V)``; ``perplexity = 2^entropy_bits`` is the number of equally frequent codes with that entropy.
+    `used` counts the codes that occur at all; `entropy_bits` is the entropy of their frequencies, at most
+    `log2(V)`; `perplexity = 2^entropy_bits` is the number of equally frequent codes with that entropy.
     """
 
     used: Tensor
@@ -125,12 +117,10 @@ class CodebookUsage:
 
 
 def codebook_usage(codes: Tensor, codebook_size: int) -> CodebookUsage:
-    """Usage of each codebook of ``codebook_size`` codes V in ``codes [B, K, T]``, over all frames.
+    """Usage of each codebook of `codebook_size` codes V in `codes [B, K, T]`, over all frames.
 
-    Raises
-    ------
-    ValueError
-        If there are no codes, or one is not in ``0 .. V - 1``.
+    Raises:
+        ValueError: there are no codes, or one is not in `0 .. V - 1`.
     """
     if codes.ndim != 3 or codes.numel() == 0:
         raise ValueError(f"codes must be [B, K, T] and not empty: codes is {list(codes.shape)}")
@@ -147,7 +137,7 @@ def codebook_usage(codes: Tensor, codebook_size: int) -> CodebookUsage:
 
 
 def _select(values: Tensor, active: Tensor) -> Tensor:
-    """The active frames of all items side by side: ``[B, K, T], [B, T] -> [K, frames]``."""
+    """The active frames of all items side by side: `[B, K, T], [B, T] -> [K, frames]`."""
     if values.ndim != 3 or active.shape != (values.shape[0], values.shape[2]):
         raise ValueError(
             f"codes must be [B, K, T] and active [B, T]: codes is {list(values.shape)}, active is {list(active.shape)}"

@@ -1,8 +1,8 @@
 """Signal-to-distortion ratios, under explicit names: a bare "SDR" means three different numbers in this field.
 
-All take audio ``[B, C, N]`` in float32 or float64, sum in float64 and return dB, ``[B]`` in float64; samples and
-channels are summed together. Wrong shapes and non-finite samples raise ``ValueError``
-(:func:`codec_ft.metrics.checks.check_audio_pair`).
+All take audio `[B, C, N]` in float32 or float64, sum in float64 and return dB, `[B]` in float64; samples and
+channels are summed together. Wrong shapes and non-finite samples raise `ValueError`
+(`codec_ft.metrics.checks.check_audio_pair`).
 """
 
 import torch
@@ -20,12 +20,12 @@ _ROUNDING = 1e-24
 
 
 def si_sdr(estimate: Tensor, target: Tensor) -> Tensor:
-    """Scale-invariant SDR in dB, ``[B, C, N], [B, C, N] -> [B]`` (Le Roux et al., 2019).
+    """Scale-invariant SDR in dB, `[B, C, N], [B, C, N] -> [B]` (Le Roux et al., 2019).
 
     Each channel's mean is taken off, then one scale for all channels fits the target to the estimate best.
-    With ``rho`` the correlation coefficient this is ``10 log10(rho^2 / (1 - rho^2))``.
+    With `rho` the correlation coefficient this is `10 log10(rho^2 / (1 - rho^2))`.
 
-    NaN where the target is silent or constant: nothing could be right or wrong. Otherwise within +-``CEILING_DB``:
+    NaN where the target is silent or constant: nothing could be right or wrong. Otherwise within +-`CEILING_DB`:
     the ceiling for a scaled copy, the floor for an estimate that is silent or orthogonal to the target.
     """
     check_audio_pair(estimate, target)
@@ -41,7 +41,7 @@ def si_sdr(estimate: Tensor, target: Tensor) -> Tensor:
 
 
 def _zero_mean(audio: Tensor) -> tuple[Tensor, Tensor]:
-    """``[B, C, N]`` -> the signal in float64 without each channel's mean, ``[B, C * N]``, and its energy ``[B]``.
+    """`[B, C, N]` -> the signal in float64 without each channel's mean, `[B, C * N]`, and its energy `[B]`.
 
     The energy of a constant signal is exactly zero.
     """
@@ -52,9 +52,9 @@ def _zero_mean(audio: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def usdr(estimate: Tensor, target: Tensor) -> Tensor:
-    """Whole-excerpt SDR in dB, ``[B, C, N], [B, C, N] -> [B]``: the "SDR" of the MDX challenges.
+    """Whole-excerpt SDR in dB, `[B, C, N], [B, C, N] -> [B]`: the "SDR" of the MDX challenges.
 
-    ``10 log10((sum target^2 + d) / (sum (target - estimate)^2 + d))`` with ``d = 1e-7`` (Mitsufuji et al., 2022).
+    `10 log10((sum target^2 + d) / (sum (target - estimate)^2 + d))` with `d = 1e-7` (Mitsufuji et al., 2022).
     Always finite: a silent target gives 0 dB for silence and a negative number for anything else.
     """
     check_audio_pair(estimate, target)
@@ -65,14 +65,14 @@ def usdr(estimate: Tensor, target: Tensor) -> Tensor:
 
 
 def sdr_frames(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
-    """BSSEval v4 SDR of every second in dB, ``[B, C, N], [B, C, N] -> [B, frames]``, as museval frames it.
+    """BSSEval v4 SDR of every second in dB, `[B, C, N], [B, C, N] -> [B, frames]`, as museval frames it.
 
     Frames of one second that do not overlap; a last part of less than a second is dropped, but audio shorter than
     a second is one frame. Within a frame SDR is the plain ratio of target to difference: of BSSEval's four
     numbers it is the one that does not depend on the 512-tap projections.
 
     NaN where target or estimate is silent, which as in museval means that the sum of the channels is zero in
-    every sample: stereo in perfect opposite phase counts too. Ratios above ``CEILING_DB`` are given as that
+    every sample: stereo in perfect opposite phase counts too. Ratios above `CEILING_DB` are given as that
     (museval: infinity for equal signals).
 
     museval leaves a frame out for *all* stems of a track when any one of them is silent in it. For numbers that
@@ -94,9 +94,9 @@ def sdr_frames(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
 
 
 def sdr_med(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
-    """Median over seconds of the BSSEval v4 SDR in dB, ``[B, C, N], [B, C, N] -> [B]``: museval's track score.
+    """Median over seconds of the BSSEval v4 SDR in dB, `[B, C, N], [B, C, N] -> [B]`: museval's track score.
 
-    The median of :func:`sdr_frames` over the frames that are not NaN (Stöter et al., 2018); NaN where all are.
+    The median of `sdr_frames` over the frames that are not NaN (Stöter et al., 2018); NaN where all are.
     An even number of frames gives the mean of the middle two, as in NumPy.
     """
     return sdr_frames(estimate, target, sample_rate).nanquantile(0.5, dim=1)

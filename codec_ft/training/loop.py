@@ -31,7 +31,7 @@ from codec_ft.training.config import OptimizerConfig, TrainConfig
 from codec_ft.training.ema import Ema
 from codec_ft.training.run_folder import RunFolder
 from codec_ft.training.schedule import learning_rate
-from codec_ft.training.stopping import StopRequest, leave_signals_to_parent
+from codec_ft.training.stopping import StopRequest, leave_ctrl_c_to_parent
 from codec_ft.training.task import Task
 
 
@@ -140,7 +140,7 @@ def train(
             batch_sampler=StepBatches(start, config, accelerator.process_index, accelerator.num_processes),
             collate_fn=collate,
             num_workers=workers,
-            worker_init_fn=leave_signals_to_parent,
+            worker_init_fn=leave_ctrl_c_to_parent,
             pin_memory=accelerator.device.type == "cuda",
         )
     )
@@ -161,7 +161,7 @@ def train(
     )
     with StopRequest() as stop, bar:
         while step < config.steps:
-            micro_batches = [next(batches).to(accelerator.device) for _ in range(config.accumulate)]
+            micro_batches = [_next(batches).to(accelerator.device) for _ in range(config.accumulate)]
             values: dict[str, float] = {}
             for name in task.order(step):
                 module, optimizer = modules[name], optimizers[name]
@@ -224,6 +224,18 @@ def _optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Optimi
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     return kind(parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
+
+
+def _next(batches: Iterator[Batch]) -> Batch:
+    """The next batch; an error of a process that reads comes without the traceback that torch wraps it in."""
+    try:
+        return next(batches)
+    except UserError as error:
+        wrapped = str(error)
+        if "Original Traceback" not in wrapped:
+            raise
+        error.__traceback__ = None  # it refers to itself and to the loader, whose processes could not end in time
+        raise UserError(wrapped.rstrip().rsplit("\n", 1)[-1].partition(": ")[2]) from None
 
 
 def _accumulate_gradients(module: nn.Module, batches: list[Batch], accelerator: Accelerator) -> dict[str, float]:

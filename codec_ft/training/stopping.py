@@ -42,8 +42,10 @@ class StopRequest:
         self._before = {}
 
 
-def leave_signals_to_parent(worker: int) -> None:
-    """In a process that reads data: Ctrl-C reaches it too, but the step that is finished may still need its data."""
+def leave_ctrl_c_to_parent(worker: int) -> None:
+    """In a process that reads data: Ctrl-C reaches it too, but the step that is finished may still need its data.
+
+    SIGTERM it obeys, because that is how torch ends it.
+    """
     del worker
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -16,7 +16,7 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 22
 MAX_POINTS = 120
 LOG_DECADES = 1.5
 # Of interest to the person who trains, not to the one who asks what was learnt: drawn last.
-HOUSEKEEPING = ("lr", "learning_rate", "grad_norm", "steps_per_second", "seconds")
+HOUSEKEEPING = ("lr", "gradient_norm", "steps_per_second")
 
 Points = Sequence[tuple[int, float]]
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from codec_ft.atomic import atomic_path
 from experiments.report import tables, wording
 from experiments.report.curves import curve_panels
-from experiments.report.run_folder import EXPECTED_CLIPS, Clip, Run, Sample, finite, mapping, printable, read_run
+from experiments.report.run_folder import CLIPS, Clip, Run, Sample, finite, mapping, printable, read_run
 from experiments.report.spectrograms import (
     HIGHEST_DB,
     LOWEST_DB,
@@ -151,7 +151,7 @@ def _progress(run: Run) -> str:
 def _sample_view(run: Run, sample: Sample, number: int, pictures: dict[Path, Path]) -> dict[str, Any]:
     facts = sample.facts
     seconds = max((clip.seconds for clip in sample.clips), default=0.0)
-    expected = ("output", "target") if wording.trains_codec(run.config) else EXPECTED_CLIPS
+    expected = ("output", "target") if wording.trains_codec(run.config) else CLIPS
     where = f"{seconds:.1f} s"
     start = finite(facts.get("start"))
     if start is not None:

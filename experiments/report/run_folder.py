@@ -15,9 +15,8 @@ import yaml
 from codec_ft.atomic import TEMPORARY_PREFIX
 from codec_ft.errors import UserError
 
-# The names under which a sample's excerpts are written (thesis' listening page), then those of the token models.
-CLIP_ORDER = ("input", "output", "target", "quantized_input", "quantized_target", "coarse", "c2f")
-EXPECTED_CLIPS = CLIP_ORDER[:5]
+CLIPS = ("input", "output", "target", "quantized_input", "quantized_target")
+"""The names under which a sample's excerpts are written, in the order in which the page shows them."""
 
 Curves = dict[str, dict[str, list[tuple[int, float]]]]
 
@@ -48,7 +47,7 @@ class Sample:
     facts: dict[str, Any] = field(default_factory=dict)
     clips: list[Clip] = field(default_factory=list)
 
-    def missing(self, expected: Sequence[str] = EXPECTED_CLIPS) -> list[str]:
+    def missing(self, expected: Sequence[str] = CLIPS) -> list[str]:
         """Which of the expected excerpts cannot be played."""
         present = {clip.name for clip in self.clips}
         return [name for name in expected if name not in present]
@@ -224,8 +223,7 @@ def _read_facts(track: Path, notes: list[str]) -> dict[str, Any]:
 
 
 def _clip_rank(path: Path) -> tuple[int, str]:
-    known = path.stem in CLIP_ORDER
-    return (CLIP_ORDER.index(path.stem) if known else len(CLIP_ORDER), path.stem)
+    return (CLIPS.index(path.stem) if path.stem in CLIPS else len(CLIPS), path.stem)
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

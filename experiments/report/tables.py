@@ -21,7 +21,6 @@ REFERENCES = {"target": "against target", "quantized_target": "against quantised
 SHORT_LABELS = {"usdr": "uSDR", "si_sdr": "SI-SDR", "log_mel_distance": "log-mel"}
 TOKEN_ROWS = {
     "trained": "trained",
-    "untouched": "untouched encoder",
     "copy_input": "copy of the input's tokens",
     "majority": "always the commonest token",
     "idempotence": "the codec repeating itself",

@@ -19,8 +19,6 @@ CLIP_LABELS = {
     "quantized_input": "Quantised input",
     "quantized_target": "Quantised target",
     "mixture": "Mixture",
-    "coarse": "Coarse",
-    "c2f": "Coarse-to-fine",
 }
 
 Verdict = Literal["better", "worse", "same"]
@@ -148,8 +146,6 @@ def clip_caption(name: str, config: Mapping[str, Any]) -> str:
         "target": f"the clean {stem}",
         "quantized_input": "the input through the untouched codec",
         "quantized_target": "the target through the codec: its ceiling",
-        "coarse": "the first codebooks only",
-        "c2f": "all codebooks, from the coarse ones",
     }.get(name, "")
 
 

@@ -20,7 +20,7 @@ from codec_ft.errors import UserError
 GENERATOR_VERSION = 1
 DESCRIPTION_FILE = "dataset.json"
 DEFAULT_TRACKS = {"train": 24, "valid": 4, "test": 6}
-SHORTEST, LONGEST = 2.0, 600.0
+SHORTEST, LONGEST = 2.0, 600.0  # seconds
 
 
 @dataclass(frozen=True)

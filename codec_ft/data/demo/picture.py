@@ -2,21 +2,16 @@
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import soundfile
+from matplotlib.figure import Figure
 from scipy import signal
 
 from codec_ft.atomic import atomic_path
 from codec_ft.data.demo.score import STEMS
 
-WINDOW = 2048
-HOP = 512
-RANGE_DB = 90.0
+WINDOW, HOP = 2048, 512  # samples: 46 ms and 12 ms
+RANGE_DB = 90.0  # about that of 16-bit audio
 
 
 def stem_spectrograms(track_folder: Path, png: Path) -> None:
@@ -37,7 +32,8 @@ def stem_spectrograms(track_folder: Path, png: Path) -> None:
         powers[name] = np.abs(spectrum) ** 2
     reference = powers["mixture"].max() + 1e-20
 
-    figure, axes = plt.subplots(len(powers), 1, figsize=(11, 13), sharex=True, layout="constrained")
+    figure = Figure(figsize=(11, 13), layout="constrained")
+    axes = figure.subplots(len(powers), 1, sharex=True)
     for axis, (name, power) in zip(axes, powers.items(), strict=True):
         image = axis.pcolormesh(
             times,
@@ -60,4 +56,3 @@ def stem_spectrograms(track_folder: Path, png: Path) -> None:
     figure.suptitle(track_folder.name)
     with atomic_path(Path(png)) as temporary:
         figure.savefig(temporary, dpi=80)
-    plt.close(figure)

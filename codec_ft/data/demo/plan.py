@@ -9,7 +9,7 @@ from codec_ft.data.demo.score import STEMS, Chord, Section, TrackSpec
 from codec_ft.data.demo.styles import SCALES, STYLES, Style
 
 STEPS_PER_BAR = 16
-MIN_SHARE = 0.4
+MIN_SHARE = 0.4  # of the bars, in which each stem plays at least
 # Where stems drop out. Each entry: what the section is called, its energy, and sets of stems to draw from.
 FORM: dict[str, tuple[float, tuple[str, ...]]] = {
     "intro": (0.5, ("other", "drums", "drums bass", "bass other", "drums other", "drums bass other")),

@@ -19,6 +19,7 @@ Voice = Callable[[float, int, float, np.random.Generator], Audio]
 """An instrument: (frequency in Hz, length in samples, velocity, generator) -> audio [N]."""
 
 VELOCITY_LAYERS = (0.45, 0.7, 0.95)
+"""Velocities at which each pitch is rendered; a note takes the nearest, scaled to its own velocity."""
 
 
 def hertz(pitch: Pitch) -> Pitch:
@@ -126,10 +127,10 @@ def string(
     return wave / (np.abs(wave).max() + 1e-9)
 
 
-def frequency_modulation(frequency: float, n: int, ratio: float, index: Audio, feedback_phase: float = 0.0) -> Audio:
+def frequency_modulation(frequency: float, n: int, ratio: float, index: Audio) -> Audio:
     """Two-operator FM: a sine at `frequency` whose phase a sine at `ratio` times it moves by `index` radians [n]."""
     turn = 2.0 * np.pi * frequency * seconds_axis(n)
-    return np.sin(turn + index * np.sin(ratio * turn + feedback_phase))
+    return np.sin(turn + index * np.sin(ratio * turn))
 
 
 def band_noise(rng: np.random.Generator, n: int, low: float, high: float) -> Audio:

@@ -18,10 +18,10 @@ from codec_ft.data.demo.synth import Audio, Index, band_noise, hertz, seconds_ax
 
 Spectra = NDArray[np.complexfloating]
 
-HOP = 256
-PULSE_SIZE = 2048
-FRACTIONS = 16
-SILENCE = 2e-3
+HOP = 256  # samples from one frame of the voice's course to the next: 6 ms
+PULSE_SIZE = 2048  # samples of the response to one glottal pulse: 46 ms, in which the narrowest formant dies away
+FRACTIONS = 16  # places between two samples at which a pulse may begin
+SILENCE = 2e-3  # amplitude of voice and breath below which a frame is not rendered
 
 # First three formants in Hz: (men, women).
 VOWEL_FORMANTS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
