@@ -17,6 +17,7 @@ from codec_ft.codecs.save import save_encodec
 from codec_ft.data.dataset import Batch, ExcerptDataset, Item, PairDataset
 from codec_ft.data.excerpts import fixed_excerpts
 from codec_ft.data.tracks import MIXTURE, find_tracks
+from codec_ft.errors import UserError
 from codec_ft.metrics.spectral import log_mel_distance
 from codec_ft.metrics.waveform import si_sdr
 from codec_ft.training.task import Task
@@ -94,6 +95,11 @@ class CodecTask(Task):
     best_metric = "reconstruction"
 
     def __init__(self, config: CodecTrainingConfig):
+        if config.train.validate_every <= config.quantizer.start_step:
+            raise UserError(
+                f"train.validate_every={config.train.validate_every}: must be above quantizer.start_step="
+                f"{config.quantizer.start_step}; a codec that does not quantise yet would look best."
+            )
         self.config = config
         self.step = CodecStep(config)
         self.phases = {"codec": self.step}

@@ -73,10 +73,11 @@ def test_reporting_leaves_the_model_as_it_was(codec_config: CodecTrainingConfig,
     assert sum(p.numel() for p in task.step.parameters() if p.requires_grad) == trainable > 0
 
     samples = sorted(path.name for path in tmp_path.iterdir())
-    assert samples == sorted(f"test song {n} - {stem}" for n in range(2) for stem in ("bass", "drums", "mixture"))
+    named = {(name.split(" @ ")[0], name.split(" - ")[1]) for name in samples}
+    assert named == {(f"test song {n}", stem) for n in range(2) for stem in ("bass", "drums", "mixture")}
     for name in samples:
         assert {path.name for path in (tmp_path / name).iterdir()} == {"output.wav", "target.wav", "sample.json"}
         side_car = json.loads((tmp_path / name / "sample.json").read_text())
         assert side_car["checkpoint"] == "step 7"
-        assert f"{side_car['track']} - {side_car['stem']}" == name
+        assert name == f"{side_car['track']} @ {side_car['start']:.1f} s - {side_car['stem']}"
         assert {soundfile.info(tmp_path / name / f"{wav}.wav").frames for wav in ("output", "target")} == {8000}
