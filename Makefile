@@ -9,7 +9,6 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # One thread per process: on busy cores OpenMP's barriers cost more than a second thread gains.
 export OMP_NUM_THREADS := 1
-export HF_HUB_OFFLINE ?= 1
 
 .PHONY: demo test
 .DELETE_ON_ERROR:

@@ -151,14 +151,18 @@ def _progress(run: Run) -> str:
 def _sample_view(run: Run, sample: Sample, number: int, pictures: dict[Path, Path]) -> dict[str, Any]:
     facts = sample.facts
     seconds = max((clip.seconds for clip in sample.clips), default=0.0)
-    expected = ("output", "target") if wording.trains_codec(run.config) else CLIPS
+    name = str(facts.get("track") or sample.name)
+    expected: tuple[str, ...] = CLIPS
+    if wording.trains_codec(run.config):
+        expected = ("output", "target")
+        name += f", {facts['stem']}" if "stem" in facts else ""
     where = f"{seconds:.1f} s"
     start = finite(facts.get("start"))
     if start is not None:
         where += f" from {start:.1f} s"
     return {
         "id": f"sample-{number}",
-        "name": str(facts.get("track") or sample.name),
+        "name": name,
         "where": where,
         "checkpoint": printable(str(facts.get("checkpoint") or "")),
         "open": number <= OPEN_SAMPLES,
