@@ -12,7 +12,7 @@ class DataConfig(Config):
 
     root: Path = Field(Path("data/demo"), description="folder of the data set; its name is part of the run's hash")
     seconds: float = Field(2.0, gt=0, description="length of a training excerpt")
-    remix_probability: float = Field(0.0, ge=0, le=1, description="share of items with stems of other songs")
+    remix_probability: float = Field(0.0, ge=0, le=1, description="share of mixtures with stems of other songs")
     gain_db: tuple[float, float] = Field((0.0, 0.0), description="range of the random gain on input and target, dB")
     valid_seconds: float = Field(4.0, gt=0, description="length of a validation excerpt")
     valid_per_track: int = Field(2, ge=1, description="validation excerpts of each track")

@@ -11,7 +11,7 @@ from codec_ft.atomic import atomic_path
 from codec_ft.codecs.base import Codec
 from codec_ft.data.dataset import Batch, ExcerptDataset, PairDataset
 from codec_ft.data.excerpts import fixed_excerpts
-from codec_ft.data.tracks import find_tracks
+from codec_ft.data.tracks import MIXTURE, find_tracks
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.losses import latent_mse
 from codec_ft.finetune.warm_encoder import FinetuneStep
@@ -46,7 +46,8 @@ class FinetuneTask(Task):
             seconds=data.seconds,
             length=items,
             seed=self.config.train.seed,
-            remix_probability=data.remix_probability,
+            # What a separator would make of a remix is not known.
+            remix_probability=data.remix_probability if self.config.input == MIXTURE else 0.0,
             gain_db=data.gain_db,
             cache_mb=data.cache_mb,
         )

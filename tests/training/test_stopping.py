@@ -10,7 +10,7 @@ from codec_ft.training.stopping import StopRequest
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_first_signal_asks_the_second_one_stops(number: signal.Signals, capfd: pytest.CaptureFixture[str]) -> None:
-    before = signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    before = signal.signal(number, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     try:
         with StopRequest() as stop:
             assert not stop
@@ -20,7 +20,7 @@ def test_first_signal_asks_the_second_one_stops(number: signal.Signals, capfd: p
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(number)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
 
 
 def test_signals_are_ours_only_inside_the_block() -> None:
