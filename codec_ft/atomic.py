@@ -56,12 +56,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a kill left of files and folders that were being written directly in `folder`."""
-    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
+    """Remove what a kill left of files and folders that were being written in `folder` or below it."""
+    for leftover in list(folder.rglob(f"{TEMPORARY_PREFIX}*")):
         if leftover.is_dir():
             shutil.rmtree(leftover)
         else:
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)  # it may have gone with a folder before it
 
 
 def _temporary(path: Path) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from codec_ft.atomic import TEMPORARY_PREFIX, atomic_path
+from codec_ft.atomic import atomic_path, remove_leftovers
 from codec_ft.config import config_hash, differences, load_config, save_yaml
 from codec_ft.errors import UserError
 from codec_ft.training.config import ExperimentConfig
@@ -67,8 +67,7 @@ def open_run(config: ExperimentConfig) -> RunFolder:
     """
     run = RunFolder(config.run or config.runs / f"{config.id}-{config_hash(config)}")
     if run.path.is_dir():
-        for left_over in run.path.rglob(f"{TEMPORARY_PREFIX}*"):
-            left_over.unlink(missing_ok=True)  # What a kill left of a file that was being written.
+        remove_leftovers(run.path)
     if run.config.is_file():
         try:
             old = load_config(type(config), [run.config], root=Path.cwd())

@@ -81,8 +81,7 @@ def build_separated(
     tracks = _find_all_tracks(Path(root), stems)
     folder = Path(root) / SEPARATED / separator
     calibration = read_calibration(folder / CALIBRATION_FILE, seed, stems)
-    for split in {track.split for track in tracks}:
-        remove_leftovers(folder / split)
+    remove_leftovers(folder)
     missing = [track for track in tracks if not _finished(folder, track, stems)]
     if missing or calibration is None:
         with worker_processes(min(jobs or available_cores(), len(tracks))) as run:
