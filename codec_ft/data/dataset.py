@@ -28,13 +28,17 @@ class Item(TypedDict):
     track: NotRequired[str]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Batch:
-    """Several pairs: `input` and `target` float32 [B, C, N], and their names."""
+    """Several pairs: `input` and `target` float32 [B, C, N], and their names.
+
+    `output` is what a trained module has made of the batch, `[B, C, N]` without gradients, for a discriminator.
+    """
 
     input: torch.Tensor
     target: torch.Tensor
     names: list[str]
+    output: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """Move the tensors to a device."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from codec_ft.config import Config, runtime
 from codec_ft.data.config import DataConfig
@@ -17,8 +17,15 @@ class OptimizerConfig(Config):
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(0.0, ge=0)
     warmup_steps: int = Field(0, ge=0, description="linear rise from zero")
-    decay: Literal["constant", "linear", "cosine"] = "constant"
+    decay: Literal["constant", "linear", "cosine", "exponential"] = "constant"
     final_ratio: float = Field(0.0, ge=0, le=1, description="learning rate at the last step as a share of the peak")
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+
+    @model_validator(mode="after")
+    def _exponential_needs_an_end(self) -> "OptimizerConfig":
+        if self.decay == "exponential" and not self.final_ratio:
+            raise ValueError("exponential decay needs a final_ratio above zero")
+        return self
 
 
 class TrainConfig(Config):
@@ -27,10 +34,10 @@ class TrainConfig(Config):
     steps: int = Field(1000, ge=1, description="optimiser steps")
     batch_size: int = Field(8, ge=1, description="items per process and micro-batch")
     accumulate: int = Field(1, ge=1, description="micro-batches per optimiser step")
-    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="moving average of the weights that is validated; 0: none")
     mixed_precision: Literal["no", "bf16", "fp16"] = Field("no", description="of the trainable part, on a GPU")
     seed: int = Field(0, ge=0)
+    overfit_one_batch: bool = Field(False, description="first aid: train on the first batch only; its loss must fall")
     optimizer: OptimizerConfig = OptimizerConfig()
     validate_every: int = Field(200, ge=1, description="steps between validations, from which the best is kept")
     checkpoint_every: int = runtime(200, "steps between checkpoints", ge=1)

@@ -50,19 +50,20 @@ class StepBatches:
     """The item indices of this process's batches, from step `start` on.
 
     Items are dealt out in turn: micro-batch, then process, then place in the batch; so no two processes see the
-    same item and a resumed run needs no record but its step.
+    same item and a resumed run needs no record but its step. With `overfit_one_batch` every step is the first one.
     """
 
     def __init__(self, start: int, config: TrainConfig, process: int, processes: int):
         self.first = start * config.accumulate
         self.last = config.steps * config.accumulate
+        self.repeat = config.accumulate if config.overfit_one_batch else self.last
         self.batch_size = config.batch_size
         self.process = process
         self.processes = processes
 
     def __iter__(self) -> Iterator[list[int]]:
         for micro in range(self.first, self.last):
-            begin = (micro * self.processes + self.process) * self.batch_size
+            begin = (micro % self.repeat * self.processes + self.process) * self.batch_size
             yield list(range(begin, begin + self.batch_size))
 
     def __len__(self) -> int:
@@ -165,12 +166,13 @@ def train(
             values: dict[str, float] = {}
             for name in task.order(step):
                 module, optimizer = modules[name], optimizers[name]
-                rate = learning_rate(step, config.steps, task.optimizer_config(name, config))
+                options = task.optimizer_config(name, config)
+                rate = learning_rate(step, config.steps, options)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 optimizer.zero_grad()  # here, because the phases before may have left gradients in this module
                 losses = _accumulate_gradients(module, micro_batches, accelerator)
-                norm = accelerator.clip_grad_norm_(module.parameters(), config.clip)
+                norm = accelerator.clip_grad_norm_(module.parameters(), options.clip)
                 prefix = "" if name == task.main else f"{name}_"
                 values |= {f"{prefix}{key}": value for key, value in losses.items()}
                 values |= {f"{prefix}gradient_norm": float(norm), f"{prefix}lr": rate}

@@ -15,15 +15,16 @@ from codec_ft.training.config import OptimizerConfig, TrainConfig
 class Task(ABC):
     """A trainer: its modules with their losses, its data, and how it is validated.
 
-    A step of the loop goes through the phases in order (one for fine-tuning; discriminator, then generator, for
+    A step of the loop goes through the phases in order (one for fine-tuning; generator, then discriminator, for
     adversarial training). A phase is a module whose `forward(batch)` returns named scalar losses, of which
-    `"loss"` is minimised by the phase's own optimiser. Everything that needs gradients happens inside that
+    `"loss"` is minimised by the phase's own optimiser; what the main one makes of a batch it may leave in
+    `batch.output` for those after it. Everything that needs gradients happens inside that
     `forward`, because it is what distributed training wraps. Frozen parts are kept outside the module registry:
     they are neither saved nor wrapped nor switched to training mode. Randomness comes from torch's generators, whose
     state is part of a checkpoint, and data from the item's index.
 
     Attributes:
-        phases: trainable modules by name, in the order of a step; the last one is validated and has the EMA.
+        phases: trainable modules by name, in the order of a step; the first, the main one, is validated and has the EMA.
         best_metric: the validation metric by which the best checkpoint is kept; lower is better, and it must be finite.
     """
 
@@ -33,7 +34,7 @@ class Task(ABC):
     @property
     def main(self) -> str:
         """Name of the phase that is validated."""
-        return next(reversed(self.phases))
+        return next(iter(self.phases))
 
     def optimizer_config(self, phase: str, train: TrainConfig) -> OptimizerConfig:
         """Options of a phase's optimiser; the common ones unless a trainer says otherwise."""

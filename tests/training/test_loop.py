@@ -110,13 +110,13 @@ def test_run_that_has_all_its_steps_returns_at_once(train_toy: TrainToy) -> None
 
 
 def test_two_phases_equal_a_plain_loop(train_toy: TrainToy) -> None:
-    """Critic, then step, each with its own optimiser; no gradient of one phase leaks into the other."""
+    """Step, then critic, each with its own optimiser; no gradient of one phase leaks into the other."""
     trained = ToyTask(adversarial=True)
-    _, run = train_toy(trained, steps=6, clip=0.05, optimizer={"learning_rate": 0.02})
+    _, run = train_toy(trained, steps=6, optimizer={"learning_rate": 0.02, "clip": 0.05})
 
     plain = ToyTask(adversarial=True)
     critic, step = plain.phases["critic"], plain.phases["step"]
-    optimizers = {critic: torch.optim.Adam(critic.parameters(), 3e-3), step: torch.optim.Adam(step.parameters(), 0.02)}
+    optimizers = {step: torch.optim.Adam(step.parameters(), 0.02), critic: torch.optim.Adam(critic.parameters(), 3e-3)}
     norms = []
     for i in range(6):
         batch = collate([toy_item(index) for index in range(4 * i, 4 * i + 4)])
@@ -129,7 +129,7 @@ def test_two_phases_equal_a_plain_loop(train_toy: TrainToy) -> None:
             norms.append(float(norm))
     torch.testing.assert_close(parameters(trained), parameters(plain), rtol=1e-5, atol=1e-6)
     logged = [r for r in records(run) if r["split"] == "train"]
-    assert [r[key] for r in logged for key in ("critic_gradient_norm", "gradient_norm")] == pytest.approx(norms, 1e-4)
+    assert [r[key] for r in logged for key in ("gradient_norm", "critic_gradient_norm")] == pytest.approx(norms, 1e-4)
     assert min(norms) > 0.05, "clipping was never needed, the test shows nothing"
     assert {r["critic_lr"] for r in logged} == {3e-3} and {r["lr"] for r in logged} == {0.02}
 
@@ -137,7 +137,7 @@ def test_two_phases_equal_a_plain_loop(train_toy: TrainToy) -> None:
 def test_order_decides_which_phases_a_step_has(train_toy: TrainToy) -> None:
     class LateCritic(ToyTask):
         def order(self, step: int) -> tuple[str, ...]:
-            return ("step",) if step < 3 else ("critic", "step")
+            return ("step",) if step < 3 else ("step", "critic")
 
     untouched = parameters(ToyTask(adversarial=True))["critic.judge.weight"]
     task = LateCritic(adversarial=True)
@@ -163,6 +163,18 @@ def test_items_are_dealt_out_without_overlap_and_without_memory() -> None:
     assert list(StepBatches(0, config, 1, 2)) == [[2, 3], [6, 7], [10, 11], [14, 15]]
     assert list(StepBatches(1, config, 1, 2)) == [[10, 11], [14, 15]]
     assert len(StepBatches(1, config, 1, 2)) == 2
+
+
+def test_one_batch_can_be_overfitted(train_toy: TrainToy) -> None:
+    """Every step has the two micro-batches of the first, before and after a resume; the loss goes to nothing."""
+    config = toy_config(Path("unused"), steps=3, batch_size=2, accumulate=2, overfit_one_batch=True).train
+    assert list(StepBatches(0, config, 1, 2)) == [[2, 3], [6, 7]] * 3
+    assert list(StepBatches(2, config, 1, 2)) == [[2, 3], [6, 7]]
+    task = ToyTask()
+    _, run = train_toy(task, steps=200, overfit_one_batch=True, optimizer={"learning_rate": 0.05})
+    assert task.data is not None and set(task.data.seen) == {0, 1, 2, 3}
+    losses = [record["loss"] for record in records(run) if record["split"] == "train"]
+    assert losses[-1] < 1e-3 * losses[0]
 
 
 def test_best_checkpoint_holds_the_averaged_weights(train_toy: TrainToy) -> None:

@@ -54,7 +54,7 @@ def test_they_compute_what_one_process_does_with_the_doubled_batch(
     two_processes: Path, train_toy: Callable[..., tuple[TrainResult, RunFolder]]
 ) -> None:
     task = ToyTask(adversarial=True)
-    _, run = train_toy(task, batch_size=4, accumulate=2, clip=0.5)
+    _, run = train_toy(task, batch_size=4, accumulate=2, optimizer={"clip": 0.5})
     state = {name: phase.state_dict() for name, phase in task.phases.items()}
     together = torch.load(two_processes / "process 0.pt", weights_only=True)
     torch.testing.assert_close(together, state, rtol=1e-4, atol=1e-6)
@@ -74,5 +74,5 @@ def test_going_on_with_another_number_of_processes_is_refused(
 ) -> None:
     with pytest.raises(UserError, match="trained by 2 processes and cannot go on with 1"):
         train_toy(
-            ToyTask(adversarial=True), two_processes / "run", batch_size=2, accumulate=2, checkpoint_every=5, clip=0.5
+            ToyTask(adversarial=True), two_processes / "run", batch_size=2, accumulate=2, checkpoint_every=5, optimizer={"clip": 0.5}
         )

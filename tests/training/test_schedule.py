@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from pydantic import ValidationError
 
 from codec_ft.training.config import OptimizerConfig
 from codec_ft.training.schedule import learning_rate
@@ -31,6 +32,12 @@ def test_cosine_decay() -> None:
     assert rates(4, decay="cosine") == pytest.approx([0.8, 0.8 * 0.75, 0.8 * 0.25, 0.0])
     halfway = rates(5, decay="cosine", final_ratio=0.1)[2]
     assert halfway == pytest.approx(0.8 * 0.55)
+
+
+def test_exponential_decay_loses_the_same_share_at_every_step() -> None:
+    assert rates(4, decay="exponential", final_ratio=1 / 8) == pytest.approx([0.8, 0.4, 0.2, 0.1])
+    with pytest.raises(ValidationError, match="needs a final_ratio above zero"):
+        rates(4, decay="exponential")
 
 
 @pytest.mark.parametrize("decay", ["constant", "linear", "cosine"])

@@ -17,7 +17,7 @@ from codec_ft.training.run_folder import open_run
 
 
 def main(folder: Path) -> None:
-    config = toy_config(folder / "run", batch_size=2, accumulate=2, checkpoint_every=5, clip=0.5)
+    config = toy_config(folder / "run", batch_size=2, accumulate=2, checkpoint_every=5, optimizer={"clip": 0.5})
     accelerator = make_accelerator(config.train)
     with accelerator.main_process_first():
         run = open_run(config)
