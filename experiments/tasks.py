@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from codec_ft.codec_training.config import CodecTrainingConfig
+from codec_ft.codec_training.config import RECIPES, CodecTrainingConfig
 from codec_ft.codec_training.task import CodecTask
 from codec_ft.codecs.load import load_codec
 from codec_ft.config import load_config, peek
@@ -17,7 +17,10 @@ from codec_ft.training.task import Task
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONFIGS = PROJECT / "configs"
-SCHEMAS: dict[str, type[ExperimentConfig]] = {"finetune": FinetuneConfig, "codec": CodecTrainingConfig}
+SCHEMAS: dict[str, type[ExperimentConfig]] = {
+    "finetune": FinetuneConfig,
+    **RECIPES,
+}
 
 
 def read_config(words: Sequence[str], default: str) -> ExperimentConfig:

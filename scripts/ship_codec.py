@@ -16,10 +16,11 @@ def main(
     run: Annotated[Path, typer.Argument(help="folder of a finished codec training")],
     folder: Annotated[Path, typer.Argument(help="where weights and card go")],
     data: Annotated[list[Path], typer.Option(help="data sets on whose test split the codec is measured")],
+    against: Annotated[str | None, typer.Option(help="a codec to compare it with, a name or a folder")] = None,
 ) -> None:
     """Write weights and card, and say where the card is."""
     with told_to_the_user():
-        print(ship(run, folder, data))
+        print(ship(run, folder, data, against))
 
 
 if __name__ == "__main__":

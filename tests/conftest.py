@@ -13,8 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from codec_ft.codec_training.config import EncodecShape
-from codec_ft.codec_training.task import make_encodec
+from codec_ft.codec_training.encodec_model import EncodecShape, make_encodec
 from codec_ft.codecs.encodec import EncodecCodec
 from codec_ft.codecs.load import load_codec
 from codec_ft.codecs.save import save_encodec
@@ -22,7 +21,16 @@ from codec_ft.codecs.save import save_encodec
 torch.set_num_threads(1)
 
 RATE = 8000
-TINY_SHAPE = EncodecShape(sample_rate=RATE, strides=(4, 5), n_filters=4, latent_dim=8, n_codebooks=3, codebook_size=16)
+TINY_SHAPE = EncodecShape(
+    sample_rate=RATE,
+    strides=(4, 5),
+    n_filters=4,
+    latent_dim=8,
+    lstm_layers=1,
+    causal=False,
+    n_codebooks=3,
+    codebook_size=16,
+)
 """Hop 20 samples, 400 frames per second."""
 
 

@@ -9,23 +9,31 @@ from typing import Any
 import torch
 
 from codec_ft.atomic import atomic_path
-from codec_ft.codec_training.config import CodecTrainingConfig
+from codec_ft.codec_training.config import RECIPES, CodecTrainingConfig
+from codec_ft.codec_training.curves import ship_curves
 from codec_ft.codec_training.report import measure_codec
-from codec_ft.codecs.load import load_codec, read_encodec
-from codec_ft.codecs.save import save_encodec
-from codec_ft.config import load_config, to_dict
+from codec_ft.codecs.base import Codec
+from codec_ft.codecs.load import load_codec, read_model
+from codec_ft.codecs.save import save_model
+from codec_ft.config import load_config, peek, to_dict
 from codec_ft.data.tracks import MIXTURE, find_tracks, split_folders
 from codec_ft.errors import UserError
 from codec_ft.training.run_folder import RunFolder
 
+ARCHITECTURES = {
+    "encodec": "EnCodec (SEANet encoder and decoder, residual vector quantiser)",
+    "dac": "DAC (convolutions with Snake activations, factorised residual vector quantiser with cosine distance)",
+}
 
-def ship(run: Path, folder: Path, data: Sequence[Path]) -> Path:
+
+def ship(run: Path, folder: Path, data: Sequence[Path], against: str | None = None) -> Path:
     """Copy a trained codec to `folder` in half precision, measure exactly what was written, and write its card.
 
     Args:
         run: folder of a finished codec training.
-        folder: gets `config.json`, `model.safetensors`, `card.md`, `card.json`, `curves.png`.
+        folder: gets `config.json`, `model.safetensors`, `card.md`, `card.json`, `curves.json`, `curves.png`.
         data: data sets on whose test split the codec is measured.
+        against: a codec to compare it with on the same excerpts, a name or a folder.
 
     Returns:
         The card.
@@ -33,27 +41,19 @@ def ship(run: Path, folder: Path, data: Sequence[Path]) -> Path:
     Raises:
         UserError: the run is not finished or trained no codec, or its data were not made by the demo composer.
     """
-    source = RunFolder(run)
-    if not source.finished:
-        raise UserError(f"{run}: the training is not finished; run its command again until it says so.")
-    config = load_config(CodecTrainingConfig, [source.config], root=Path.cwd())
+    config = read_recipe(run)
     made_by = config.data.root / "dataset.json"
     if not made_by.is_file():
         raise UserError(f"{made_by}: is missing; only codecs trained on music of `prepare_data.py demo` have a card.")
-    save_encodec(read_encodec(run / "codec"), folder, torch.float16)
+    # Before anything is written: it may be the codec that stands in this very folder.
+    compared = {root.name: measure(load_codec(against), root, config) for root in data} if against else None
+    save_model(read_model(run / "codec"), folder, torch.float16)
     codec = load_codec(str(folder))
-    results = json.loads(source.results.read_text())
     settings = json.loads(made_by.read_text())
     settings["tracks"] = {split: len(tracks) for split, tracks in split_folders(config.data.root).items()}
-    measured = {
-        root.name: measure_codec(
-            codec, root, "test", [*_stems(root), MIXTURE], seconds=config.data.report_seconds, per_track=2
-        )
-        for root in data
-    }
     facts = {
         "name": folder.name,
-        "architecture": "EnCodec (SEANet encoder and decoder, residual vector quantiser)",
+        "architecture": ARCHITECTURES[config.task],
         "sample_rate": codec.sample_rate,
         "hop_length": codec.hop_length,
         "n_codebooks": codec.n_codebooks,
@@ -61,38 +61,65 @@ def ship(run: Path, folder: Path, data: Sequence[Path]) -> Path:
         "parameters": sum(p.numel() for p in codec.parameters()),
         "licence": "MIT",
         "training_data": settings,
-        "config": _without_places(config),
-        "steps": results["steps"],
-        "hours": round(results["seconds"] / 3600, 2),
-        "checkpoint": results["checkpoint"],
-        "measured": measured,
+        "stages": stages(run),
+        "against": against and Path(against).name,
+        "measured": {root.name: measure(codec, root, config) for root in data},
+        "compared": compared,
     }
     with atomic_path(folder / "card.json") as temporary:
         temporary.write_text(json.dumps(facts, indent=1, default=str))
-    plot_curves(source.metrics, folder / "curves.png")
+    ship_curves(RunFolder(run).metrics, folder)
     with atomic_path(folder / "card.md") as temporary:
         temporary.write_text(card_text(facts))
     return folder / "card.md"
 
 
-def _without_places(config: CodecTrainingConfig) -> dict[str, Any]:
-    """The configuration without folders of the machine that it was trained on: a card is for everybody."""
+def read_recipe(run: Path) -> CodecTrainingConfig:
+    """The configuration of a finished codec training.
+
+    Raises:
+        UserError: the run is not finished, or trained something else.
+    """
+    source = RunFolder(run)
+    if not source.finished:
+        raise UserError(f"{run}: the training is not finished; run its command again until it says so.")
+    task = peek([source.config], [], "task")
+    if task not in RECIPES:
+        raise UserError(f"{source.config}: is of a training of task {task!r}, expected a codec: {', '.join(RECIPES)}.")
+    return load_config(RECIPES[task], [source.config], root=Path.cwd())
+
+
+def stages(run: Path) -> list[dict[str, Any]]:
+    """The trainings that led to a codec, first to last: a run, and before it the one that it started from."""
+    config = read_recipe(run)
+    earlier = stages(Path(config.start)) if config.start and RunFolder(Path(config.start)).finished else []
+    results = json.loads(RunFolder(run).results.read_text())
     settings = to_dict(config)
-    settings["data"]["root"] = config.data.root.name
-    return {key: value for key, value in settings.items() if key not in ("runs", "run")}
+    settings["data"]["root"] = config.data.root.name  # without folders of one machine: a card is for everybody
+    settings = {key: value for key, value in settings.items() if key not in ("runs", "run")}
+    this = {
+        "config": settings,
+        "steps": results["steps"],
+        "hours": round(results["seconds"] / 3600, 2),
+        "device": results["device"],
+        "checkpoint": results["checkpoint"],
+    }
+    return [*earlier, this]
 
 
-def _stems(root: Path) -> list[str]:
-    return sorted(set.intersection(*(set(track.stems) for track in find_tracks(root, "test"))))
+def measure(codec: Codec, root: Path, config: CodecTrainingConfig) -> dict[str, Any]:
+    """Two excerpts of each stem and mixture of the test split."""
+    stems = sorted(set.intersection(*(set(track.stems) for track in find_tracks(root, "test"))))
+    return measure_codec(codec, root, "test", [*stems, MIXTURE], seconds=config.data.report_seconds, per_track=2)
 
 
 def card_text(facts: dict[str, Any]) -> str:
     """The card as Markdown; every number in it comes from `facts`."""
     frames = facts["sample_rate"] / facts["hop_length"]
     bits = frames * math.log2(facts["codebook_size"]) * facts["n_codebooks"] / 1000
-    train, excerpts, data = facts["config"]["train"], facts["config"]["data"], facts["training_data"]
-    measured_on = " ".join(f"--data data/{name}" for name in facts["measured"])
+    data = facts["training_data"]
     counts = " ".join(f"--{split} {count}" for split, count in data["tracks"].items())
+    root = facts["stages"][0]["config"]["data"]["root"]
     lines = [
         f"# Codec `{facts['name']}`",
         "",
@@ -103,61 +130,65 @@ def card_text(facts: dict[str, Any]) -> str:
         "",
         "## How it was made",
         "",
-        f"- Data: `python scripts/prepare_data.py demo --root data/{excerpts['root']} --seed {data['seed']} "
+        f"- Data: `python scripts/prepare_data.py demo --root data/{root} --seed {data['seed']} "
         f"--seconds {data['seconds']:g} {counts} --no-separators`",
-        "- Training: `accelerate launch scripts/train_codec.py codec_demo`, "
-        f"{facts['steps']} steps of {train['batch_size']} x {excerpts['seconds']:g} s, seed "
-        f"{train['seed']}, {facts['hours']:g} hours on one CPU core; the {facts['checkpoint']}.",
-        f"- Card: `python scripts/ship_codec.py RUN FOLDER {measured_on}`",
+        *(_stage_text(stage) for stage in facts["stages"]),
+        f"- Card: `python scripts/ship_codec.py RUN FOLDER {' '.join(f'--data data/{n}' for n in facts['measured'])}`",
         "",
         "![Training curves](curves.png)",
         "",
+        "`curves.json` holds these and all other curves of the last training, `{split: {name: [[step, value], ...]}}`.",
+        "",
     ]
     for name, found in facts["measured"].items():
-        lines += [
-            f"## Measured on the test split of `{name}`",
-            "",
-            f"{found['excerpts']} excerpts of {found['excerpt_seconds']:g} s from songs that were not trained on.",
-            "",
-            "| stem | SI-SDR (dB) | uSDR (dB) | log-mel distance | LSD (dB) |",
-            "|---|---|---|---|---|",
-        ]
-        for row in found["rows"]:
-            values = row["against"]["target"]
-            stem = row["system"].removesuffix(" reconstructed")
-            lines.append(
-                f"| {stem} | {values['si_sdr']:.1f} | {values['usdr']:.1f} | {values['log_mel_distance']:.3f} "
-                f"| {values['log_spectral_distance']:.1f} |"
-            )
-        lines += [
-            "",
-            f"| codebook | {' | '.join(str(k + 1) for k in range(facts['n_codebooks']))} |",
-            f"|---|{'---|' * facts['n_codebooks']}",
-            f"| codes in use, of {facts['codebook_size']} | {' | '.join(str(n) for n in found['usage']['used'])} |",
-            f"| perplexity | {' | '.join(f'{p:.0f}' for p in found['usage']['perplexity'])} |",
-            f"| idempotence | {' | '.join(f'{share:.2f}' for share in found['tokens']['idempotence'])} |",
-            "",
-            f"Codes in use and idempotence count the {found['frames']} non-silent frames of these excerpts.",
-            "",
-        ]
+        lines += _measured_text(name, found, facts)
     return "\n".join(lines)
 
 
-def plot_curves(metrics: Path, png: Path) -> None:
-    """Draw the named losses of `metrics.jsonl` over the steps: what a normal training looks like."""
-    from matplotlib.figure import Figure
+def _stage_text(stage: dict[str, Any]) -> str:
+    config = stage["config"]
+    train = config["train"]
+    start = f" start={config['start']}" if config.get("start") else ""
+    where = {"cpu": "on CPU", "cuda": "on a GPU"}.get(stage["device"], f"on {stage['device']}")
+    return (
+        f"- Training: `accelerate launch scripts/train_codec.py {config['id']}{start}`, {stage['steps']} steps of "
+        f"{train['batch_size']} x {config['data']['seconds']:g} s, seed {train['seed']}, {stage['hours']:g} hours "
+        f"{where}; the {stage['checkpoint']}."
+    )
 
-    records = [json.loads(line) for line in metrics.read_text().splitlines()]
-    panels = ["mel", "waveform", "commitment", "perplexity_1", "codes_replaced", "si_sdr"]
-    figure = Figure(figsize=(11, 5.5), layout="constrained")
-    for axes, name in zip(figure.subplots(2, 3).flat, panels, strict=True):
-        for split, style in {"train": {"linewidth": 0.7}, "valid": {"linewidth": 1.8}}.items():
-            points = [(r["step"], r[name]) for r in records if r["split"] == split and r.get(name) is not None]
-            if points:
-                axes.plot(*zip(*points, strict=True), label=split, **style)
-        axes.set_title(name)
-        axes.set_xlabel("step")
-        axes.grid(alpha=0.3)
-    figure.axes[0].legend()
-    with atomic_path(png) as temporary:
-        figure.savefig(temporary, dpi=90)
+
+def _measured_text(name: str, found: dict[str, Any], facts: dict[str, Any]) -> list[str]:
+    compared = facts["compared"] and facts["compared"][name]
+    head = "| stem | SI-SDR (dB) | uSDR (dB) | log-mel distance | LSD (dB) |"
+    lines = [
+        f"## Measured on the test split of `{name}`",
+        "",
+        f"{found['excerpts']} excerpts of {found['excerpt_seconds']:g} s from songs that were not trained on."
+        + (f" In brackets: `{facts['against']}` before, on the same excerpts." if compared else ""),
+        "",
+        head,
+        "|---|---|---|---|---|",
+    ]
+    for index, row in enumerate(found["rows"]):
+        before = compared["rows"][index]["against"]["target"] if compared else None
+        cells = [
+            f"{row['against']['target'][metric]:{form}}" + (f" ({before[metric]:{form}})" if before else "")
+            for metric, form in COLUMNS.items()
+        ]
+        lines.append(f"| {row['system'].removesuffix(' reconstructed')} | {' | '.join(cells)} |")
+    return [
+        *lines,
+        "",
+        f"| codebook | {' | '.join(str(k + 1) for k in range(facts['n_codebooks']))} |",
+        f"|---|{'---|' * facts['n_codebooks']}",
+        f"| codes in use, of {facts['codebook_size']} | {' | '.join(str(n) for n in found['usage']['used'])} |",
+        f"| perplexity | {' | '.join(f'{p:.0f}' for p in found['usage']['perplexity'])} |",
+        f"| idempotence | {' | '.join(f'{share:.2f}' for share in found['tokens']['idempotence'])} |",
+        "",
+        f"Codes in use and idempotence count the {found['frames']} non-silent frames of these excerpts.",
+        "",
+    ]
+
+
+COLUMNS = {"si_sdr": ".1f", "usdr": ".1f", "log_mel_distance": ".3f", "log_spectral_distance": ".1f"}
+"""Metrics of the card's table and how they are written."""

@@ -1,60 +1,85 @@
-"""The options of training a codec from scratch."""
+"""The options of training a codec; the published recipes are `configs/encodec_24khz.yaml` and `configs/dac_44khz.yaml`."""
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
+from codec_ft.codec_training.dac_model import DacShape
+from codec_ft.codec_training.encodec_model import EncodecShape
+from codec_ft.codec_training.factorized import FactorizedConfig
+from codec_ft.codec_training.quantizer import QuantizerConfig
+from codec_ft.codec_training.reconstruction import RECONSTRUCTION
 from codec_ft.config import Config
-from codec_ft.training.config import ExperimentConfig
+from codec_ft.training.config import ExperimentConfig, OptimizerConfig
 
 
-class EncodecShape(Config):
-    """The size of an EnCodec (SEANet encoder and decoder, residual vector quantiser)."""
+class LossWeights(Config):
+    """Weights of the terms of the codec's loss; a term of weight zero is not computed."""
 
-    sample_rate: int = Field(16000, gt=0, description="Hz")
-    strides: tuple[int, ...] = Field((5, 4, 4, 2), description="of the encoder; their product is the hop length")
-    n_filters: int = Field(16, ge=1, description="channels of the first stage; each stage doubles them")
-    latent_dim: int = Field(64, ge=1)
-    lstm_layers: int = Field(1, ge=1)
-    causal: bool = Field(False, description="see no future samples, as the 24 kHz EnCodec; True costs quality")
-    n_codebooks: int = Field(8, ge=1)
-    codebook_size: int = Field(1024, ge=2, description="a power of two")
-
-    @field_validator("codebook_size")
-    @classmethod
-    def _power_of_two(cls, size: int) -> int:
-        if size & (size - 1):
-            raise ValueError("must be a power of two")
-        return size
-
-
-class QuantizerConfig(Config):
-    """How the codebooks are learnt."""
-
-    start_step: int = Field(150, ge=0, description="steps without quantisation, so that k-means starts on real latents")
-    kmeans_vectors: int = Field(16384, ge=1, description="latents collected for the k-means start")
-    kmeans_iterations: int = Field(10, ge=1)
-    decay: float = Field(0.98, gt=0, lt=1, description="of the moving averages that are the codebooks")
-    dead_share: float = Field(0.1, gt=0, lt=1, description="share of an even use below which codes are replaced")
-    dropout: float = Field(0.25, ge=0, le=1, description="share of items coded with a random number of codebooks")
-
-
-class CodecLossConfig(Config):
-    """Weights of the terms of the codec's loss."""
-
-    mel: float = Field(2.0, ge=0, description="multi-scale log-mel distance")
-    waveform: float = Field(1.5, ge=0, description="log10 of error energy over target energy, per item")
-    commitment: float = Field(0.25, ge=0, description="latents towards their codes, in units of their variance")
+    waveform_l1: float = Field(0.0, ge=0, description="mean absolute error of the samples")
+    noise_to_signal: float = Field(0.0, ge=0, description="log10 of error energy over target energy, per item")
+    log_mel: float = Field(0.0, ge=0, description="multi-scale log-mel distance, the metric of the same name")
+    mel_l1: float = Field(0.0, ge=0, description="DAC's: L1 of log-mel spectrograms at seven scales")
+    mel_l1_l2: float = Field(0.0, ge=0, description="EnCodec's: L1 of mel plus L2 of log-mel spectrograms")
+    adversarial: float = Field(0.0, ge=0, description="what the discriminators say; zero trains without them")
+    feature: float = Field(0.0, ge=0, description="distance of the discriminators' feature maps")
+    commitment: float = Field(0.0, ge=0, description="latents towards their codes")
+    codebook: float = Field(0.0, ge=0, description="codes towards the latents, where they learn by gradients (DAC)")
     # Codebooks that are moving averages lag behind latents that grow, the decoder then asks for larger ones, and so
     # on: without a hold the scale doubles every few hundred steps and the lag costs quality.
-    latent_scale: float = Field(0.1, ge=0, description="square of the log of the latents' variance")
+    latent_scale: float = Field(0.0, ge=0, description="square of the log of the latents' variance")
+
+    @model_validator(mode="after")
+    def _something_to_reconstruct(self) -> "LossWeights":
+        if not any(getattr(self, name) for name in RECONSTRUCTION):
+            raise ValueError(f"one of {', '.join(RECONSTRUCTION)} must be above zero")
+        return self
+
+
+class DiscriminatorConfig(Config):
+    """The discriminators and how they learn; a family with no windows or periods is left out."""
+
+    stft_windows: tuple[int, ...] = Field((), description="multi-scale STFT discriminator (EnCodec): windows, samples")
+    stft_filters: int = Field(32, ge=1)
+    periods: tuple[int, ...] = Field((), description="multi-period discriminator (HiFi-GAN, DAC): samples")
+    period_channels: tuple[int, ...] = (32, 128, 512, 1024, 1024)
+    band_windows: tuple[int, ...] = Field((), description="multi-band STFT discriminator (DAC): windows, samples")
+    band_filters: int = Field(32, ge=1)
+    loss: Literal["hinge", "least_squares"] = "hinge"
+    relative_features: bool = Field(True, description="feature distances as a share of the feature maps' size")
+    update_share: float = Field(1.0, gt=0, le=1, description="share of the steps in which they learn")
+    start_step: int = Field(0, ge=0, description="steps of the codec alone before they join in")
+    optimizer: OptimizerConfig = OptimizerConfig()
 
 
 class CodecTrainingConfig(ExperimentConfig):
-    """A codec trained from scratch."""
+    """What both recipes have in common."""
 
-    task: Literal["codec"] = "codec"
+    task: str
+
     stem: str = Field("all", description="what it learns to code: all stems and the mixture, or one stem")
+    start: str | None = Field(None, description="codec to go on from, a name or a folder; `model` is then not used")
+    parts: Literal["all", "decoder"] = Field("all", description="what learns; decoder: codes stay as they are")
+    balancer: bool = Field(False, description="weights are shares of the gradient at the output (EnCodec, section 3.4)")
+    losses: LossWeights
+    discriminators: DiscriminatorConfig = DiscriminatorConfig()
+
+
+class EncodecTrainingConfig(CodecTrainingConfig):
+    """An EnCodec: codebooks are moving averages (Défossez et al., 2022)."""
+
+    task: Literal["encodec"] = "encodec"
     model: EncodecShape = EncodecShape()
     quantizer: QuantizerConfig = QuantizerConfig()
-    losses: CodecLossConfig = CodecLossConfig()
+
+
+class DacTrainingConfig(CodecTrainingConfig):
+    """A DAC: codebooks learn by gradients, in a space of few dimensions (Kumar et al., 2023)."""
+
+    task: Literal["dac"] = "dac"
+    model: DacShape = DacShape()
+    quantizer: FactorizedConfig = FactorizedConfig()
+
+
+RECIPES: dict[str, type[CodecTrainingConfig]] = {"encodec": EncodecTrainingConfig, "dac": DacTrainingConfig}
+"""The schema of each codec training, by the configuration's `task`."""

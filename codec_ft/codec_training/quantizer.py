@@ -4,26 +4,25 @@ The codebooks live in the buffers of the EnCodec model itself and are changed in
 needs no conversion.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.distributed as dist
+from pydantic import Field
 from torch import Tensor, nn
 from transformers.models.encodec.modeling_encodec import EncodecEuclideanCodebook, EncodecResidualVectorQuantizer
 
-from codec_ft.codec_training.config import QuantizerConfig
+from codec_ft.codec_training.quantized import Quantized, perplexity
+from codec_ft.config import Config
 
 
-@dataclass
-class Quantized:
-    """What one pass through the quantiser gives."""
+class QuantizerConfig(Config):
+    """How the codebooks are learnt."""
 
-    latents: Tensor  # [B, D, T], quantised, with the gradient of the input (straight-through)
-    codes: Tensor | None  # [B, K, T]; None while quantisation has not started
-    commitment: Tensor  # scalar: squared distance of the residuals from their codes over the latents' variance
-    log_variance: Tensor  # scalar: of the latents before quantisation
-    perplexity: Tensor  # [K]: exp of the entropy of the codes in this batch; V if all are used alike
-    replaced: int  # dead codes that were given a new place
+    start_step: int = Field(150, ge=0, description="steps without quantisation, so that k-means starts on real latents")
+    kmeans_vectors: int = Field(16384, ge=1, description="latents collected for the k-means start")
+    kmeans_iterations: int = Field(10, ge=1)
+    decay: float = Field(0.98, gt=0, lt=1, description="of the moving averages that are the codebooks")
+    dead_share: float = Field(0.1, gt=0, lt=1, description="share of an even use below which codes are replaced")
+    dropout: float = Field(0.25, ge=0, le=1, description="share of items coded with a random number of codebooks")
 
 
 class CodebookLearner(nn.Module):
@@ -50,20 +49,51 @@ class CodebookLearner(nn.Module):
         """The layers' codebooks: `embed [V, D]`, `embed_avg [V, D]`, `cluster_size [V]`."""
         return [layer.codebook for layer in self.quantizer.layers]  # type: ignore[misc]
 
-    def forward(self, latents: Tensor) -> Quantized:
-        """Quantise `latents [B, D, T]`; in training mode also learn."""
+    @torch.no_grad()
+    def go_on(self, frames: float) -> None:
+        """Keep the codebooks that are there, as if the averages had found their codes used alike.
+
+        Args:
+            frames: latents of a step in one process.
+        """
+        for book in self.codebooks:
+            book.cluster_size.fill_(frames * _processes() / book.codebook_size)
+            book.embed_avg.copy_(book.embed * book.cluster_size[:, None])
+        self.step.fill_(self.config.start_step + 1)
+
+    def forward(self, latents: Tensor, learn: bool | None = None) -> Quantized:
+        """Quantise `latents [B, D, T]`.
+
+        Args:
+            latents: what the encoder gives.
+            learn: collect latents, count steps, drop layers and move codebooks; none: as `self.training`. An explicit
+                `False` takes the codebooks as they are and quantises, whether or not this learner has started them.
+        """
+        frozen = learn is False
+        learn = self.training if learn is None else learn
         n_layers = len(self.codebooks)
         variance = latents.var().clamp(min=1e-12)
-        if self.training:
+        nothing = latents.new_zeros(())
+        if learn:
             self._collect(latents)
             self.step += 1
-        if int(self.step) <= self.config.start_step:
-            return Quantized(latents, None, latents.new_zeros(()), variance.log(), latents.new_zeros(n_layers), 0)
+        if int(self.step) <= self.config.start_step and not frozen:
+            return Quantized(
+                latents=latents,
+                codes=None,
+                commitment=nothing,
+                codebook=nothing,
+                log_variance=variance.log(),
+                perplexity=latents.new_zeros(n_layers),
+                dead=latents.new_zeros(n_layers, dtype=torch.long),
+                replaced=0,
+            )
 
-        used = self._layers_used(latents.shape[0], latents.device)  # [B]
+        everything = torch.full((len(latents),), n_layers, device=latents.device)
+        used = layers_used(len(latents), n_layers, self.config.dropout, latents.device) if learn else everything  # [B]
         residual = latents.transpose(1, 2)  # [B, T, D]
         total = torch.zeros_like(residual)
-        codes, perplexities, commitment, replaced = [], [], latents.new_zeros(()), 0
+        codes, perplexities, dead, commitment = [], [], [], nothing
         for k, book in enumerate(self.codebooks):
             codes.append(book.quantize(residual.detach().flatten(0, 1)).unflatten(0, residual.shape[:2]))
             chosen = book.embed[codes[-1]].detach()  # a copy: the update below may not reach back into it
@@ -76,22 +106,25 @@ class CodebookLearner(nn.Module):
             total = total + in_use * chosen
             counts = torch.bincount(codes[-1].flatten(), minlength=book.codebook_size).float()
             perplexities.append(perplexity(counts))
-            if self.training:
-                replaced += self._learn(book, residual.detach().flatten(0, 1), codes[-1].flatten(), counts)
+            if learn:
+                dead.append(self._learn(book, residual.detach().flatten(0, 1), codes[-1].flatten(), counts))
+            else:
+                dead.append(self._dead(book, book.cluster_size.mean()).sum())
             residual = residual - chosen
-        quantized = latents + (total.transpose(1, 2) - latents).detach()
         return Quantized(
-            quantized, torch.stack(codes, 1), commitment, variance.log(), torch.stack(perplexities), replaced
+            latents=latents + (total.transpose(1, 2) - latents).detach(),
+            codes=torch.stack(codes, 1),
+            commitment=commitment,
+            codebook=nothing,
+            log_variance=variance.log(),
+            perplexity=torch.stack(perplexities),
+            dead=torch.stack(dead),
+            replaced=int(torch.stack(dead).sum()) if learn else 0,
         )
 
-    def _layers_used(self, batch: int, device: torch.device) -> Tensor:
-        """Quantiser dropout: how many layers each item uses, `[B]`."""
-        n_layers = len(self.codebooks)
-        everything = torch.full((batch,), n_layers, device=device)
-        if not self.training:
-            return everything
-        some = torch.randint(1, n_layers + 1, (batch,), device=device)
-        return torch.where(torch.rand(batch, device=device) < self.config.dropout, some, everything)
+    def _dead(self, book: EncodecEuclideanCodebook, even_use: Tensor) -> Tensor:
+        """Which codes of a codebook are (almost) unused, `[V]`."""
+        return book.cluster_size < self.config.dead_share * even_use
 
     @torch.no_grad()
     def _collect(self, latents: Tensor) -> None:
@@ -105,7 +138,7 @@ class CodebookLearner(nn.Module):
             residual = self.recent[self.recent.abs().sum(dim=1) > 0]  # zeros were never filled
             for book in self.codebooks:
                 centres, counts = kmeans(residual, book.codebook_size, self.config.kmeans_iterations)
-                _share_from_first(centres, counts)
+                share_from_first(centres, counts)
                 book.embed.copy_(centres)
                 # As if the averages had run for ever on batches like the present one, of all processes.
                 book.cluster_size.copy_(counts / counts.sum() * len(vectors) * _processes())
@@ -113,7 +146,7 @@ class CodebookLearner(nn.Module):
                 residual = residual - book.embed[book.quantize(residual)]
 
     @torch.no_grad()
-    def _learn(self, book: EncodecEuclideanCodebook, vectors: Tensor, codes: Tensor, counts: Tensor) -> int:
+    def _learn(self, book: EncodecEuclideanCodebook, vectors: Tensor, codes: Tensor, counts: Tensor) -> Tensor:
         """Move a codebook towards the vectors `[B*T, D]` assigned to it; returns the number of codes replaced."""
         sums = torch.zeros_like(book.embed_avg).index_add_(0, codes, vectors)
         counts = counts.clone()
@@ -123,14 +156,14 @@ class CodebookLearner(nn.Module):
         book.cluster_size.lerp_(counts, 1 - self.config.decay)
         book.embed_avg.lerp_(sums, 1 - self.config.decay)
         even_use = counts.sum() / len(counts)
-        dead = book.cluster_size < self.config.dead_share * even_use
+        dead = self._dead(book, even_use)
         # The picks are drawn whether or not they are needed, so that all processes draw alike.
         picks = vectors[torch.randint(len(vectors), (len(dead),), device=vectors.device)].clone()
-        _share_from_first(picks)
+        share_from_first(picks)
         book.cluster_size.copy_(torch.where(dead, even_use, book.cluster_size))
         book.embed_avg.copy_(torch.where(dead[:, None], picks * even_use, book.embed_avg))
         book.embed.copy_(book.embed_avg / book.cluster_size[:, None])
-        return int(dead.sum())
+        return dead.sum()
 
 
 @torch.no_grad()
@@ -152,17 +185,22 @@ def kmeans(vectors: Tensor, n_centres: int, iterations: int) -> tuple[Tensor, Te
     return centres, counts
 
 
-def perplexity(counts: Tensor) -> Tensor:
-    """Exp of the entropy of a histogram `[V]`: the number of codes it would take if they were used alike."""
-    share = counts / counts.sum()
-    return torch.special.entr(share).sum().exp()
+def layers_used(batch: int, n_layers: int, dropout: float, device: torch.device) -> Tensor:
+    """Quantiser dropout: how many layers each item uses, `[B]`.
+
+    Each item is drawn for itself: with probability `dropout` it uses a random number of layers, else all. (DAC drops
+    the first items of every batch, which would be the same stems each time where stems take turns.)
+    """
+    everything = torch.full((batch,), n_layers, device=device)
+    some = torch.randint(1, n_layers + 1, (batch,), device=device)
+    return torch.where(torch.rand(batch, device=device) < dropout, some, everything)
 
 
 def _processes() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def _share_from_first(*tensors: Tensor) -> None:
+def share_from_first(*tensors: Tensor) -> None:
     """Give all processes the first one's values."""
     if dist.is_initialized():
         for tensor in tensors:

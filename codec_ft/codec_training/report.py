@@ -7,9 +7,10 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from codec_ft.codec_training.task import CodecStep, CodecTask
+from codec_ft.codec_training.step import CodecStep
+from codec_ft.codec_training.task import CodecTask
 from codec_ft.codecs.base import Codec
-from codec_ft.codecs.encodec import EncodecCodec
+from codec_ft.codecs.load import as_codec
 from codec_ft.data.dataset import ExcerptDataset, collate
 from codec_ft.data.excerpts import fixed_excerpts
 from codec_ft.data.tracks import find_tracks
@@ -23,7 +24,7 @@ def report_codec(task: CodecTask, module: nn.Module, samples: Path, checkpoint: 
     assert isinstance(module, CodecStep)
     data = task.config.data
     # Of a copy, because a codec freezes its model and folds weight norm away.
-    codec = EncodecCodec(copy.deepcopy(module.model), task.config.id).to(device)
+    codec = as_codec(copy.deepcopy(module.model), task.config.id).to(device)
     return measure_codec(
         codec,
         data.root,

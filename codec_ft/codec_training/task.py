@@ -1,112 +1,66 @@
-"""Training a codec: an EnCodec-shaped autoencoder with a residual vector quantiser."""
+"""Training a codec, alone or against discriminators."""
 
-import math
+import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset
-from transformers import EncodecConfig, EncodecModel
+from transformers import EncodecModel
 
-from codec_ft.codec_training.config import CodecTrainingConfig, EncodecShape
-from codec_ft.codec_training.losses import log_noise_to_signal
-from codec_ft.codec_training.quantizer import CodebookLearner, Quantized
+from codec_ft.codec_training.config import CodecTrainingConfig, EncodecTrainingConfig
+from codec_ft.codec_training.critic import Critic, CriticStep
 from codec_ft.codec_training.rescale import rescale_latents
-from codec_ft.codecs.initial import preserve_signal
-from codec_ft.codecs.save import save_encodec
+from codec_ft.codec_training.start import make_network
+from codec_ft.codec_training.step import CodecStep
+from codec_ft.codecs.save import save_model
 from codec_ft.data.dataset import Batch, ExcerptDataset, Item, PairDataset
 from codec_ft.data.excerpts import fixed_excerpts
 from codec_ft.data.tracks import MIXTURE, find_tracks
 from codec_ft.errors import UserError
 from codec_ft.metrics.spectral import log_mel_distance
 from codec_ft.metrics.waveform import si_sdr
+from codec_ft.training.config import OptimizerConfig, TrainConfig
 from codec_ft.training.task import Task
 
 
-def make_encodec(shape: EncodecShape) -> EncodecModel:
-    """An untrained EnCodec of the given size, whose layers neither damp nor amplify what passes through."""
-    hop_length = math.prod(shape.strides)
-    bits_per_second = math.ceil(shape.sample_rate / hop_length) * math.log2(shape.codebook_size) * shape.n_codebooks
-    bandwidth = bits_per_second / 1000
-    if 1000 * bandwidth < bits_per_second:  # rounded down, it would cost the last codebook
-        bandwidth = math.nextafter(bandwidth, math.inf)
-    model = EncodecModel(
-        EncodecConfig(
-            sampling_rate=shape.sample_rate,
-            upsampling_ratios=tuple(reversed(shape.strides)),
-            num_filters=shape.n_filters,
-            hidden_size=shape.latent_dim,
-            num_lstm_layers=shape.lstm_layers,
-            use_causal_conv=shape.causal,
-            codebook_size=shape.codebook_size,
-            target_bandwidths=[bandwidth],
-        )
-    )
-    preserve_signal(model)
-    rescale_latents(model, 10.0)  # music at -20 dBFS then has latents of about unit variance
-    return model
-
-
-class CodecStep(nn.Module):
-    """Audio through encoder, quantiser and decoder, and what is wrong with what comes out."""
-
-    def __init__(self, config: CodecTrainingConfig):
-        super().__init__()
-        self.model = make_encodec(config.model)
-        self.learner = CodebookLearner(self.model.quantizer, config.model.latent_dim, config.quantizer)
-        self.weights = config.losses
-        self.sample_rate = config.model.sample_rate
-
-    def reconstruct(self, audio: Tensor) -> tuple[Tensor, Quantized]:
-        """Audio `[B, 1, N]` to its reconstruction `[B, 1, N]`, and what the quantiser did."""
-        latents = self.model.encoder(audio)
-        with torch.autocast(audio.device.type, enabled=False):  # half precision would choose other codes
-            quantized = self.learner(latents.float())
-        return self.model.decoder(quantized.latents)[..., : audio.shape[-1]], quantized
-
-    def terms(self, estimate: Tensor, audio: Tensor) -> dict[str, Tensor]:
-        """The terms that compare audio, per item `[B]`, and their weighted sum `"reconstruction"`."""
-        terms = {
-            "mel": log_mel_distance(estimate, audio, self.sample_rate),
-            "waveform": log_noise_to_signal(estimate, audio),
-        }
-        terms["reconstruction"] = sum(getattr(self.weights, name) * value for name, value in terms.items())
-        return terms
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Named losses of a batch, and the health of the codebooks."""
-        estimate, quantized = self.reconstruct(batch.target)
-        losses = {name: value.mean() for name, value in self.terms(estimate, batch.target).items()}
-        losses["commitment"] = quantized.commitment
-        losses["latent_scale"] = quantized.log_variance.square()
-        losses["loss"] = losses["reconstruction"] + sum(
-            getattr(self.weights, name) * losses[name] for name in ("commitment", "latent_scale")
-        )
-        losses["latent_std"] = (0.5 * quantized.log_variance.detach()).exp()
-        losses["codes_replaced"] = torch.tensor(float(quantized.replaced))
-        for k in (0, quantized.perplexity.numel() - 1):
-            losses[f"perplexity_{k + 1}"] = quantized.perplexity[k]
-        return losses
-
-
 class CodecTask(Task):
-    """Trains `CodecStep` on single stems and mixtures in turn."""
+    """Trains a codec on single stems and mixtures in turn, and its discriminators on what it makes of them."""
 
     best_metric = "reconstruction"
 
     def __init__(self, config: CodecTrainingConfig):
-        if config.train.validate_every <= config.quantizer.start_step:
-            raise UserError(
-                f"train.validate_every={config.train.validate_every}: must be above quantizer.start_step="
-                f"{config.quantizer.start_step}; a codec that does not quantise yet would look best."
-            )
+        if isinstance(config, EncodecTrainingConfig) and config.start is None:
+            if config.train.validate_every <= config.quantizer.start_step:
+                raise UserError(
+                    f"train.validate_every={config.train.validate_every}: must be above quantizer.start_step="
+                    f"{config.quantizer.start_step}; a codec that does not quantise yet would look best."
+                )
         self.config = config
-        self.step = CodecStep(config)
+        network = make_network(config)
+        critic = Critic(config.discriminators) if config.losses.adversarial or config.losses.feature else None
+        self.step = CodecStep(config, network, critic)
         self.phases = {"codec": self.step}
+        if critic is not None:
+            self.phases["discriminator"] = CriticStep(critic)
         self.stems = [config.stem]
         if config.stem == "all":
             tracks = find_tracks(config.data.root, "train")
             self.stems = [*sorted(set.intersection(*(set(track.stems) for track in tracks))), MIXTURE]
+
+    def optimizer_config(self, phase: str, train: TrainConfig) -> OptimizerConfig:
+        """See `Task.optimizer_config`: the discriminators have their own."""
+        return self.config.discriminators.optimizer if phase == "discriminator" else train.optimizer
+
+    def order(self, step: int) -> Sequence[str]:
+        """See `Task.order`: discriminators learn from `start_step` on, in a random `update_share` of the steps."""
+        options = self.config.discriminators
+        if "discriminator" not in self.phases or step < options.start_step:
+            return ("codec",)
+        # Drawn from the step, so that all processes and a resumed run draw alike.
+        draw = random.Random(f"{self.config.train.seed} {step}").random()
+        return ("codec", "discriminator") if draw < options.update_share else ("codec",)
 
     def train_data(self, items: int) -> Dataset:
         """See `Task.train_data`: item i is of stem i modulo their number."""
@@ -117,7 +71,7 @@ class CodecTask(Task):
                 tracks=tracks,
                 stem=stem,
                 input="target",
-                sample_rate=config.model.sample_rate,
+                sample_rate=self.step.sample_rate,
                 seconds=config.data.seconds,
                 length=-(-items // len(self.stems)),
                 seed=config.train.seed,
@@ -141,7 +95,7 @@ class CodecTask(Task):
                     fixed_excerpts(tracks, stem, seconds, per_track),
                     stem=stem,
                     input="target",
-                    sample_rate=self.config.model.sample_rate,
+                    sample_rate=self.step.sample_rate,
                 )
                 for stem in self.stems
             ]
@@ -151,13 +105,18 @@ class CodecTask(Task):
         """See `Task.validate`."""
         assert isinstance(module, CodecStep)
         estimate, _ = module.reconstruct(batch.target)
-        return {**module.terms(estimate, batch.target), "si_sdr": si_sdr(estimate, batch.target)}
+        return {
+            **module.reconstruction(estimate, batch.target),
+            "log_mel_distance": log_mel_distance(estimate, batch.target, module.sample_rate),
+            "si_sdr": si_sdr(estimate, batch.target),
+        }
 
     def export(self, module: nn.Module, folder: Path) -> None:
-        """See `Task.export`: `codec/` in transformers' format, with latents of unit variance."""
+        """See `Task.export`: `codec/` in transformers' format; a new EnCodec gets latents of unit variance."""
         assert isinstance(module, CodecStep)
-        rescale_latents(module.model, 1 / self.latent_std(module))
-        save_encodec(module.model, folder / "codec")
+        if isinstance(module.model, EncodecModel) and self.config.start is None:
+            rescale_latents(module.model, 1 / self.latent_std(module))
+        save_model(module.model, folder / "codec")
 
     @torch.no_grad()
     def latent_std(self, module: CodecStep) -> float:

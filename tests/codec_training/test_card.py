@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from codec_ft.codec_training.card import card_text, plot_curves, ship
-from codec_ft.codec_training.config import CodecTrainingConfig
+from codec_ft.codec_training.config import EncodecTrainingConfig
 from codec_ft.codec_training.report import measure_codec
 from codec_ft.codecs.load import load_codec
 from codec_ft.config import save_yaml
@@ -25,7 +25,7 @@ def data(tiny_set: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(codec_config: CodecTrainingConfig, tiny_codec_folder: Path, data: Path, tmp_path: Path) -> Path:
+def run(codec_config: EncodecTrainingConfig, tiny_codec_folder: Path, data: Path, tmp_path: Path) -> Path:
     """The folder of a finished training, of the tiny codec."""
     folder = tmp_path / "runs" / "tiny-codec-1"
     shutil.copytree(tiny_codec_folder, folder / "codec")

@@ -9,7 +9,7 @@ import torch
 from torch.nn.utils import parametrize
 
 from codec_ft.audio.files import read_audio
-from codec_ft.codec_training.config import CodecTrainingConfig
+from codec_ft.codec_training.config import EncodecTrainingConfig
 from codec_ft.codec_training.report import measure_codec, report_codec
 from codec_ft.codec_training.task import CodecTask
 from codec_ft.codecs.base import Codec
@@ -57,7 +57,7 @@ def test_the_table_of_a_codec(tiny_codec: Codec, tiny_set: Path, sounding: dict[
     assert all(1 <= p <= n for p, n in zip(found["usage"]["perplexity"], found["usage"]["used"], strict=True))
 
 
-def test_reporting_leaves_the_model_as_it_was(codec_config: CodecTrainingConfig, tmp_path: Path) -> None:
+def test_reporting_leaves_the_model_as_it_was(codec_config: EncodecTrainingConfig, tmp_path: Path) -> None:
     torch.manual_seed(0)
     task = CodecTask(codec_config)
     before = {name: value.clone() for name, value in task.step.state_dict().items()}

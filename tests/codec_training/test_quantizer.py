@@ -12,8 +12,9 @@ from torch import Tensor
 from transformers import EncodecConfig
 from transformers.models.encodec.modeling_encodec import EncodecResidualVectorQuantizer
 
-from codec_ft.codec_training.config import QuantizerConfig
-from codec_ft.codec_training.quantizer import CodebookLearner, kmeans, perplexity
+from codec_ft.codec_training import quantizer
+from codec_ft.codec_training.quantized import perplexity
+from codec_ft.codec_training.quantizer import CodebookLearner, QuantizerConfig, kmeans, layers_used
 
 
 def make_learner(codebooks: list[list[list[float]]], *, started: bool = True, **options: float) -> CodebookLearner:
@@ -171,7 +172,7 @@ LAYERS = [[[0.0], [10.0]], [[-2.0], [2.0]], [[-0.5], [0.5]]]
 
 def test_dropout_uses_the_first_layers_of_each_item(monkeypatch: pytest.MonkeyPatch) -> None:
     learner = make_learner(LAYERS)
-    monkeypatch.setattr(learner, "_layers_used", lambda batch, device: torch.tensor([1, 2, 3]))
+    monkeypatch.setattr(quantizer, "layers_used", lambda *_: torch.tensor([1, 2, 3]))
     found = learner(torch.full((3, 1, 1), 11.6))
     # 11.6 = 10 + 2 - 0.4: the codes are those of all layers, the sum is of the first one, two, three.
     assert found.codes is not None and found.codes.tolist() == [[[1], [1], [0]]] * 3
@@ -181,13 +182,20 @@ def test_dropout_uses_the_first_layers_of_each_item(monkeypatch: pytest.MonkeyPa
 def test_how_many_layers_dropout_leaves() -> None:
     torch.manual_seed(0)
     device = torch.device("cpu")
-    always = make_learner(LAYERS, dropout=1.0)._layers_used(3000, device)
+    always = layers_used(3000, 3, 1.0, device)
     shares = torch.bincount(always, minlength=4) / 3000
     assert shares.tolist() == pytest.approx([0.0, 1 / 3, 1 / 3, 1 / 3], abs=0.03)
-    half = make_learner(LAYERS, dropout=0.5)._layers_used(3000, device)
+    half = layers_used(3000, 3, 0.5, device)
     assert float((half == 3).float().mean()) == pytest.approx(0.5 + 0.5 / 3, abs=0.03)
-    assert make_learner(LAYERS, dropout=0.0)._layers_used(100, device).unique().tolist() == [3]
-    assert make_learner(LAYERS, dropout=1.0).eval()._layers_used(100, device).unique().tolist() == [3]
+    assert layers_used(100, 3, 0.0, device).unique().tolist() == [3]
+
+
+@pytest.mark.parametrize("how", ["eval", "learn=False"])
+def test_no_layers_are_dropped_without_learning(how: str) -> None:
+    learner = make_learner(LAYERS, dropout=1.0)
+    latents = torch.full((20, 1, 1), 11.6)
+    found = learner.eval()(latents) if how == "eval" else learner(latents, learn=False)
+    assert found.latents.flatten().tolist() == pytest.approx([11.5] * 20)
 
 
 # Gradients
@@ -227,7 +235,7 @@ def test_commitment_does_not_reward_latents_that_shrink() -> None:
 
 def test_layers_that_an_item_does_not_use_do_not_commit_it(monkeypatch: pytest.MonkeyPatch) -> None:
     learner = make_learner([[[0.0], [10.0]], [[-1.0], [1.0]]])
-    monkeypatch.setattr(learner, "_layers_used", lambda batch, device: torch.tensor([1]))
+    monkeypatch.setattr(quantizer, "layers_used", lambda *_: torch.tensor([1]))
     latents = points([2.0], [9.0]).requires_grad_()
     learner(latents).commitment.backward()
     assert latents.grad is not None

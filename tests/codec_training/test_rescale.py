@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from codec_ft.codec_training.config import EncodecShape
+from codec_ft.codec_training.encodec_model import EncodecShape, make_encodec
 from codec_ft.codec_training.rescale import rescale_latents
-from codec_ft.codec_training.task import make_encodec
 from codec_ft.codecs.base import fold_weight_norm
 
 
