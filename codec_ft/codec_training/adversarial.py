@@ -1,8 +1,7 @@
 """Adversarial losses on what discriminators make of real and of decoded audio.
 
 Two published pairs, and the matching of feature maps that goes with both. Notation: `K` sub-discriminators `D_k`, real
-audio `x`, decoded audio `y`; a bar over a tensor is its mean. All are scalars and computed in single precision or
-better, whatever the discriminators ran in.
+audio `x`, decoded audio `y`. All are scalars, computed in single precision whatever the discriminators ran in.
 
 EnCodec (Défossez et al., 2022, section 3.4) uses the hinge pair with relative feature matching, and means over
 everything; DAC (Kumar et al., 2023) least squares (Mao et al., 2017) with plain feature matching, and sums over

@@ -7,14 +7,12 @@ from torch import Tensor, nn
 
 from codec_ft.codec_training import adversarial
 from codec_ft.codec_training.config import DiscriminatorConfig
+from codec_ft.codec_training.discriminators import FeatureMaps
 from codec_ft.codec_training.discriminators.bands import BandDiscriminator
 from codec_ft.codec_training.discriminators.periods import PeriodDiscriminator
 from codec_ft.codec_training.discriminators.stft import StftDiscriminator
 from codec_ft.data.dataset import Batch
 from codec_ft.errors import UserError
-
-FeatureMaps = list[list[Tensor]]
-"""For each discriminator its feature maps; the last of them are its logits."""
 
 
 class Critic(nn.Module):

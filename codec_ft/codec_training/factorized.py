@@ -134,12 +134,13 @@ class FactorizedLearner(nn.Module):
             restored = layer.out_proj(layer.in_proj(residual))
             through = through + (k < used)[:, None, None] * restored
             residual = residual - (restored.detach() if self.config.detach_residual else restored)
-        nothing = latents.new_zeros(())
+        # A gradient of zero for codebooks that are not in use yet: distributed training waits for all parameters'.
+        idle = torch.stack([0.0 * layer.codebook.weight.sum() for layer in self.layers]).sum()
         return Quantized(
             latents=through,
             codes=None,
-            commitment=nothing,
-            codebook=nothing,
+            commitment=latents.new_zeros(()),
+            codebook=idle,
             log_variance=latents.var().clamp(min=1e-12).log(),
             perplexity=latents.new_zeros(len(self.layers)),
             dead=latents.new_zeros(len(self.layers), dtype=torch.long),

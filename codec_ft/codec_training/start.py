@@ -66,7 +66,6 @@ def _dac_of(name: str) -> DacModel:
 
 def _thaw(codec: EncodecCodec | DacCodec, model: EncodecModel | DacModel) -> None:
     """Give `model` trainable copies of the layers of a frozen codec, weight-normed like the originals."""
-    model.encoder, model.quantizer, model.decoder = (
-        trainable_copy(part) for part in (codec.encoder, codec.quantizer, codec.decoder)
-    )
+    for name in ("encoder", "quantizer", "decoder"):
+        setattr(model, name, trainable_copy(getattr(codec, name)))
     add_weight_norm(model)

@@ -78,6 +78,8 @@ class CodecStep(nn.Module):
             "latent_scale": quantized.log_variance.square(),
         }
         losses["loss"] = self.weighted(losses, estimate)
+        if self.balancer is not None:
+            losses |= {f"share_{name}": share for name, share in self.balancer.shares.items()}
         losses["latent_std"] = (0.5 * quantized.log_variance.detach()).exp()
         losses["codes_replaced"] = torch.tensor(float(quantized.replaced))
         for k, (perplexity, dead) in enumerate(zip(quantized.perplexity, quantized.dead, strict=True), start=1):

@@ -122,9 +122,8 @@ def test_the_loss_without_a_balancer_is_the_weighted_sum(dac_config: DacTraining
 
 def test_the_balancer_sets_the_gradient_and_the_sum_is_shown(adversarial_config: EncodecTrainingConfig) -> None:
     step = make_task(adversarial_config).step
-    estimate, target = (0.1 * noise(2, 1, 2000, seed=seed)).requires_grad_(), 0.1 * noise(2, 1, 2000, seed=9)
-    estimate, target = (0.1 * noise(2, 1, 2000, seed=3)).requires_grad_(), target
-    terms = {name: value.mean() for name, value in step.reconstruction(estimate, target).items()}
+    estimate, target = (0.1 * noise(2, 1, 2000, seed=3)).requires_grad_(), 0.1 * noise(2, 1, 2000, seed=9)
+    terms = terms_of(step, estimate, target)
     commitment = torch.tensor(3.0, requires_grad=True)
     loss = step.weighted({**terms, "commitment": commitment}, estimate)
     plain = 2.0 * terms["log_mel"] + 1.0 * terms["waveform_l1"] + 0.2 * 3.0
@@ -132,7 +131,9 @@ def test_the_balancer_sets_the_gradient_and_the_sum_is_shown(adversarial_config:
     loss.backward()
     assert estimate.grad is not None and commitment.grad == pytest.approx(0.2)
     # On the first call the averages are the norms themselves: shares of 2 : 1, each item of length 1 in all.
-    gradients = [torch.autograd.grad(terms_of(step, estimate, target)[n], estimate)[0] for n in ("log_mel", "waveform_l1")]
+    gradients = [
+        torch.autograd.grad(terms_of(step, estimate, target)[n], estimate)[0] for n in ("log_mel", "waveform_l1")
+    ]
     expected = sum(
         share * gradient / gradient.flatten(1).norm(dim=1).mean()
         for share, gradient in zip((2 / 3, 1 / 3), gradients, strict=True)
@@ -242,9 +243,7 @@ def test_a_dac_goes_on_from_a_dac(dac_config: DacTrainingConfig, tmp_path: Path)
     audio = 0.1 * noise(2, 1, 2001)
     for step in (task.step.eval(), again.step.eval()):
         assert step.reconstruct(audio)[0].shape == audio.shape
-    torch.testing.assert_close(
-        task.step.reconstruct(audio)[0], again.step.reconstruct(audio)[0], rtol=0, atol=1e-4
-    )
+    torch.testing.assert_close(task.step.reconstruct(audio)[0], again.step.reconstruct(audio)[0], rtol=0, atol=1e-4)
     codec = load_codec(str(tmp_path))
     torch.testing.assert_close(codec.reconstruct(audio), again.step.reconstruct(audio)[0], rtol=0, atol=1e-4)
 
@@ -266,9 +265,11 @@ def test_only_the_decoder_learns(codec_config: EncodecTrainingConfig, tiny_codec
     codes = before.quantize(before.encode(held_out))[0]
     assert torch.equal(trained.quantize(trained.encode(held_out))[0], codes)
     distances = [
-        float(task.step.reconstruction(codec.decode(codec.codes_to_latents(codes), held_out.shape[-1]), held_out)[
-            "reconstruction"
-        ].mean())
+        float(
+            task.step.reconstruction(codec.decode(codec.codes_to_latents(codes), held_out.shape[-1]), held_out)[
+                "reconstruction"
+            ].mean()
+        )
         for codec in (before, trained)
     ]
     assert distances[1] < distances[0] - 0.2

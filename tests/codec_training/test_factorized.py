@@ -154,6 +154,53 @@ def test_layers_are_dropped_while_it_learns_only() -> None:
     assert set(learner.eval()(latents).latents[:, 0, 0].tolist()) == {7.0}
 
 
+# The start
+
+
+def test_without_codes_the_projections_pass_the_latents() -> None:
+    learner = make_learner([[EAST, NORTH], [EAST, NORTH]], factor=3.0, start_step=2, kmeans_vectors=8)
+    latents = points([0.3, 0.4], [-5.0, 1.0]).requires_grad_()
+    found = learner(latents)
+    assert found.codes is None and found.commitment == 0 and found.perplexity.tolist() == found.dead.tolist() == [0, 0]
+    torch.testing.assert_close(found.latents, latents)
+    (found.latents.sum() + found.codebook).backward()
+    assert all(parameter.grad is not None for parameter in learner.parameters())
+    assert not learner.layers[0].codebook.weight.grad.any()  # type: ignore[union-attr]
+
+
+def test_codebooks_start_with_clusters_of_directions() -> None:
+    torch.manual_seed(3)
+    learner = make_learner([[SOUTH] * 3] * 2, factor=2.0, start_step=2, kmeans_vectors=64)
+    directions = torch.tensor([EAST, NORTH, [-0.6, -0.8]])
+    lengths = torch.linspace(1.0, 3.0, 5)
+    latents = (lengths[:, None, None] * directions).flatten(0, 1).T[None]  # [1, 2, 15]
+    learner.eval()(latents)
+    assert int(learner.step) == 0
+    learner.train()
+    assert learner(latents).codes is None and learner(latents).codes is None
+    assert int(learner.step) == 2 and {"step", "recent"} <= learner.state_dict().keys()
+    found = learner(latents)
+    assert found.codes is not None and found.codes[0, 0].unique().numel() == 3, (
+        "a start in two directions; take another seed"
+    )
+    # Projected, the vectors are twice as long: 2, 3, ... 6, on the average 4.
+    table = learner.layers[0].codebook.weight.detach()
+    for direction in directions:
+        assert (table - 4 * direction).norm(dim=1).min() < 1e-5
+    # Of the residuals, -2 ... 2 along each direction, the second layer takes some away.
+    before = (latents - 2 * directions.repeat(5, 1).T[None]).norm()
+    assert (latents - found.latents).norm() < 0.8 * before
+
+
+def test_codes_that_are_there_are_kept() -> None:
+    batch = points([9.0, 0.0])
+    assert make_learner(LAYERS, start_step=5)(batch, learn=False).latents[0, 0, 0] == 7.0
+    learner = make_learner(LAYERS, start_step=5)
+    learner.go_on()
+    assert learner(batch).latents[0, 0, 0] == 7.0
+    assert learner.layers[0].codebook.weight.tolist() == LAYERS[0]
+
+
 # The use of codes
 
 

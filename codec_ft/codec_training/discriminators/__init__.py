@@ -25,18 +25,10 @@ def conv2d(
     kernel: tuple[int, int],
     stride: tuple[int, int] = (1, 1),
     dilation: tuple[int, int] = (1, 1),
-) -> nn.Module:
-    """A weight-normed convolution, padded with zeros so that only the stride shortens its input.
-
-    It starts with weights that keep the size of what passes through it and a leaky ReLU (He et al., 2015): with torch's
-    own, each layer damps the audio to a half, and a small discriminator answers with its biases for a hundred steps.
-    """
+) -> nn.Conv2d:
+    """A weight-normed convolution, padded with zeros so that only the stride shortens its input."""
     padding = (dilation[0] * (kernel[0] // 2), dilation[1] * (kernel[1] // 2))
-    layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation)
-    nn.init.kaiming_normal_(layer.weight, a=0.2)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
-    return weight_norm(layer)
+    return weight_norm(nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation))
 
 
 def feature_maps(layers: Iterable[nn.Module], inputs: Tensor, slope: float) -> list[Tensor]:

@@ -48,6 +48,13 @@ class StftScale(nn.Module):
             ]
         )
         self.logits = conv2d(filters, 1, (3, 3))
+        # Torch's own initial weights damp the audio to a half at each layer, and what comes out are biases, for the
+        # first hundred steps; those of He et al. (2015) keep its size.
+        for layer in (*self.layers, self.logits):
+            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+            # Assigned, which sets both length and direction of the weight norm.
+            layer.weight = nn.init.kaiming_normal_(torch.empty_like(layer.weight), a=SLOPE)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, audio: Tensor) -> list[Tensor]:
         """Audio `[B, 1, N]` to five feature maps `[B, filters, T, F']` and logits `[B, 1, T, F']`."""
