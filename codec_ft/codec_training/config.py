@@ -1,4 +1,7 @@
-"""The options of training a codec; the published recipes are `configs/encodec_24khz.yaml` and `configs/dac_44khz.yaml`."""
+"""The options of training a codec.
+
+The published recipes are `configs/encodec_24khz.yaml` and `configs/dac_44khz.yaml`.
+"""
 
 from typing import Literal
 

@@ -1,12 +1,13 @@
 """Untrained DACs (Kumar et al., 2023) of any size, on transformers' implementation."""
 
 import math
+from typing import Any
 
 import torch
 from pydantic import Field, field_validator, model_validator
 from torch import nn
 from transformers import DacConfig, DacModel
-from transformers.models.dac.modeling_dac import DacResidualVectorQuantizer
+from transformers.models.dac.modeling_dac import DacResidualVectorQuantizer, DacVectorQuantize
 
 from codec_ft.codecs.base import add_weight_norm
 from codec_ft.codecs.initial import preserve_signal
@@ -71,6 +72,11 @@ def make_dac(shape: DacShape) -> DacModel:
 
     Choose even strides for the decoder: at each odd one it drops a sample at the end, like the published one.
     """
+    # No fields of DacConfig, which derives them from the others; given by name they hold.
+    sizes: dict[str, Any] = {
+        "upsampling_ratios": list(shape.upsampling),
+        "hidden_size": shape.latent_dim or shape.encoder_channels * 2 ** len(shape.strides),
+    }
     config = DacConfig(
         sampling_rate=shape.sample_rate,
         downsampling_ratios=list(shape.strides),
@@ -79,9 +85,7 @@ def make_dac(shape: DacShape) -> DacModel:
         n_codebooks=shape.n_codebooks,
         codebook_size=shape.codebook_size,
         codebook_dim=shape.codebook_dim,
-        # Not DacConfig's own fields, which follow from the others unless they are given.
-        upsampling_ratios=list(shape.upsampling),
-        hidden_size=shape.latent_dim or shape.encoder_channels * 2 ** len(shape.strides),
+        **sizes,
     )
     model = DacModel(config)
     preserve_signal(model.encoder)
@@ -98,10 +102,12 @@ def _start_quantizer(quantizer: DacResidualVectorQuantizer) -> None:
     so that from the first step on every layer leaves a smaller residual than it got, and the straight-through gradient
     has the right sign.
     """
-    for layer in quantizer.quantizers:
+    layers: list[DacVectorQuantize] = list(quantizer.quantizers)  # type: ignore[arg-type]
+    for layer in layers:
         nn.init.orthogonal_(layer.in_proj.weight)  # [d, D, 1]
         layer.out_proj.weight.copy_(layer.in_proj.weight.transpose(0, 1))
-        nn.init.zeros_(layer.in_proj.bias)
-        nn.init.zeros_(layer.out_proj.bias)
+        for projection in (layer.in_proj, layer.out_proj):
+            assert projection.bias is not None
+            nn.init.zeros_(projection.bias)
         nn.init.normal_(layer.codebook.weight)
     add_weight_norm(quantizer)

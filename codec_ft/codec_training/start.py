@@ -34,8 +34,11 @@ def make_network(config: CodecTrainingConfig) -> Network:
     if config.start is not None and config.model != type(config.model)():
         raise UserError("start and model: a codec to start from brings its own shape. Leave out one of them.")
     if isinstance(config, DacTrainingConfig):
-        model = make_dac(config.model) if config.start is None else _dac_of(config.start)
-        return Network(model, FactorizedLearner(model.quantizer, config.quantizer))
+        dac = make_dac(config.model) if config.start is None else _dac_of(config.start)
+        factorized = FactorizedLearner(dac.quantizer, config.quantizer)
+        if config.start is not None:
+            factorized.go_on()
+        return Network(dac, factorized)
     if config.start is None:
         encodec = make_encodec(config.model)
         return Network(encodec, CodebookLearner(encodec.quantizer, config.model.latent_dim, config.quantizer))

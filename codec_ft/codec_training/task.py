@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset
 from transformers import EncodecModel
 
-from codec_ft.codec_training.config import CodecTrainingConfig, EncodecTrainingConfig
+from codec_ft.codec_training.config import CodecTrainingConfig, DacTrainingConfig, EncodecTrainingConfig
 from codec_ft.codec_training.critic import Critic, CriticStep
 from codec_ft.codec_training.rescale import rescale_latents
 from codec_ft.codec_training.start import make_network
@@ -31,12 +31,12 @@ class CodecTask(Task):
     best_metric = "reconstruction"
 
     def __init__(self, config: CodecTrainingConfig):
-        if isinstance(config, EncodecTrainingConfig) and config.start is None:
-            if config.train.validate_every <= config.quantizer.start_step:
-                raise UserError(
-                    f"train.validate_every={config.train.validate_every}: must be above quantizer.start_step="
-                    f"{config.quantizer.start_step}; a codec that does not quantise yet would look best."
-                )
+        assert isinstance(config, EncodecTrainingConfig | DacTrainingConfig)
+        if config.start is None and config.train.validate_every <= config.quantizer.start_step:
+            raise UserError(
+                f"train.validate_every={config.train.validate_every}: must be above quantizer.start_step="
+                f"{config.quantizer.start_step}; a codec that does not quantise yet would look best."
+            )
         self.config = config
         network = make_network(config)
         critic = Critic(config.discriminators) if config.losses.adversarial or config.losses.feature else None
