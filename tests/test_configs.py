@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from codec_ft.codec_training.config import CodecTrainingConfig, DacTrainingConfig, EncodecTrainingConfig
+from codec_ft.finetune.config import FinetuneConfig
+from codec_ft.training.config import ExperimentConfig
 from experiments.run import run_experiment
 from experiments.tasks import CONFIGS, read_config
 
@@ -17,33 +20,55 @@ TINY = [
     "train.steps=2",
     "train.batch_size=2",
     "train.validate_every=2",
+    "train.log_every=1",
     "train.tensorboard=false",
     "data.workers=0",
 ]
-TINY_CODEC = [
-    "model.sample_rate=8000",
-    "model.strides=[4,5]",
-    "model.n_filters=4",
-    "model.latent_dim=8",
-    "model.n_codebooks=3",
-    "model.codebook_size=16",
-    "quantizer.start_step=0",
-    "quantizer.kmeans_vectors=64",
-]
+TINY_MODEL = ["model.sample_rate=8000", "model.strides=[4,5]", "model.n_codebooks=3", "model.codebook_size=16"]
+TINY_CODEC = {
+    "encodec": [*TINY_MODEL, "model.n_filters=4", "model.latent_dim=8"],
+    "dac": [
+        *TINY_MODEL,
+        "model.encoder_channels=4",
+        "model.decoder_channels=16",
+        "model.latent_dim=null",
+        "model.decoder_strides=null",
+    ],
+}
+TINY_QUANTIZER = ["quantizer.start_step=0", "quantizer.kmeans_vectors=64"]
+TINY_DISCRIMINATORS = {
+    "stft_windows": ["discriminators.stft_windows=[64,32]", "discriminators.stft_filters=2"],
+    "periods": ["discriminators.periods=[2,3]", "discriminators.period_channels=[2,4]"],
+    "band_windows": ["discriminators.band_windows=[64]", "discriminators.band_filters=2"],
+}
 
 
 def test_there_are_configurations() -> None:
-    assert {"demo", "codec_demo"} <= set(NAMES)
+    assert {"demo", "codec_demo", "codec_demo_adversarial", "dac_demo", "encodec_24khz", "dac_44khz"} <= set(NAMES)
+
+
+def tiny(shipped: ExperimentConfig, codec: Path) -> list[str]:
+    """What makes a shipped configuration tiny; the codec is the one that it uses or starts from."""
+    if isinstance(shipped, FinetuneConfig):
+        return [f"codec={codec}"]
+    assert isinstance(shipped, EncodecTrainingConfig | DacTrainingConfig)
+    size = TINY_CODEC[shipped.task] if shipped.start is None else [f"start={codec}"]
+    options = shipped.discriminators
+    critics = [words for kind, words in TINY_DISCRIMINATORS.items() if getattr(options, kind)]
+    early = ["discriminators.start_step=0", "discriminators.update_share=1"] if critics else []
+    return [*size, *TINY_QUANTIZER, *early, *(word for words in critics for word in words)]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_trains(name: str, tmp_path: Path, tiny_set: Path, tiny_codec_folder: Path) -> None:
     shipped = read_config([name], default="demo")
-    size = TINY_CODEC if shipped.task == "codec" else [f"codec={tiny_codec_folder}"]  # type: ignore[attr-defined]
     places = [f"data.root={tiny_set}", f"runs={tmp_path}"]
-    run = run_experiment(read_config([name, *TINY, *size, *places], default="demo"))
+    run = run_experiment(read_config([name, *TINY, *tiny(shipped, tiny_codec_folder), *places], default="demo"))
     assert run.finished and run.path.name.startswith(shipped.id)
     assert (run.path / "index.html").is_file()
+    last = run.metrics.read_text().splitlines()[-2]
+    adversarial = isinstance(shipped, CodecTrainingConfig) and shipped.losses.adversarial > 0
+    assert ("discriminator_loss" in last) == ('"adversarial"' in last) == adversarial
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)

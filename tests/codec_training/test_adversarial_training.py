@@ -239,7 +239,9 @@ def test_a_dac_goes_on_from_a_dac(dac_config: DacTrainingConfig, tmp_path: Path)
     task = make_task(dac_config)
     task.export(task.step, tmp_path)
     settings = dac_config.model_dump(exclude_unset=True, exclude={"model"})
-    again = make_task(DacTrainingConfig.model_validate({**settings, "start": str(tmp_path)}))
+    quantizer = {"start_step": 2, "kmeans_vectors": 64}
+    again = make_task(DacTrainingConfig.model_validate({**settings, "start": str(tmp_path), "quantizer": quantizer}))
+    assert again.step.reconstruct(batch().target)[1].codes is not None, "no steps without quantisation"
     audio = 0.1 * noise(2, 1, 2001)
     for step in (task.step.eval(), again.step.eval()):
         assert step.reconstruct(audio)[0].shape == audio.shape
