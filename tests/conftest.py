@@ -16,7 +16,7 @@ import torch
 from codec_ft.codec_training.encodec_model import EncodecShape, make_encodec
 from codec_ft.codecs.encodec import EncodecCodec
 from codec_ft.codecs.load import load_codec
-from codec_ft.codecs.save import save_encodec
+from codec_ft.codecs.save import save_model
 
 torch.set_num_threads(1)
 
@@ -42,7 +42,7 @@ def tiny_codec_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = make_encodec(TINY_SHAPE)
     for k, layer in enumerate(model.quantizer.layers):
         layer.codebook.embed.normal_(std=0.2 * 0.5**k)
-    save_encodec(model, folder)
+    save_model(model, folder)
     return folder
 
 

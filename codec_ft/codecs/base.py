@@ -1,6 +1,7 @@
 """The one interface that every neural codec has here."""
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from typing import Literal
 
@@ -10,6 +11,9 @@ from torch.nn.utils import parametrize
 
 EncoderStart = Literal["pretrained", "random"]
 """Weights that a new encoder starts from: the codec's own, or random ones."""
+
+Geometry = Literal["euclidean", "cosine"]
+"""What makes a code the nearest one: the distance to it, or the angle."""
 
 
 class Codec(nn.Module, ABC):
@@ -21,18 +25,22 @@ class Codec(nn.Module, ABC):
     Attributes:
         name: what it was loaded as.
         sample_rate: Hz.
+        channels: C, audio channels of the model itself: 1, or 2 for a stereo model.
         hop_length: samples per frame.
         n_codebooks: K, codebooks of a frame, coarse to fine.
         codebook_size: V, codes of a codebook.
         latent_dim: D, size of a latent.
+        geometry: what makes a code the nearest one.
     """
 
     name: str
     sample_rate: int
+    channels: int = 1
     hop_length: int
     n_codebooks: int
     codebook_size: int
     latent_dim: int
+    geometry: Geometry
 
     def freeze(self) -> None:
         """Fold weight norm away, stop gradients to the parameters, and stay in `eval()` from now on."""
@@ -45,9 +53,29 @@ class Codec(nn.Module, ABC):
         del mode
         return super().train(False)
 
+    def n_frames(self, n_samples: int) -> int:
+        """T, the frames that `encode` makes of `n_samples` samples."""
+        return math.ceil(n_samples / self.hop_length)
+
+    def n_samples(self, n_frames: int) -> int:
+        """The longest audio, in samples, of which `encode` makes `n_frames` frames.
+
+        Raises:
+            ValueError: no audio gives that many frames.
+        """
+        return n_frames * self.hop_length
+
     @abstractmethod
     def encode(self, audio: Tensor) -> Tensor:
-        """Audio `[B, 1, N]` in -1..1 at `sample_rate` to latents `[B, D, T]`, `T = ceil(N / hop_length)`."""
+        """Audio `[B, C, N]` in -1..1 at `sample_rate` to latents `[B, D, T]`, `T = n_frames(N)`."""
+
+    def scales(self, audio: Tensor) -> Tensor | None:
+        """What `encode` divides `audio [B, C, N]` by, `[B, S]` for S segments; None if it does not normalise.
+
+        `decode` needs it to give back the loudness, which is not in the latents.
+        """
+        self.check_audio(audio)
+        return None
 
     @abstractmethod
     def quantize(self, latents: Tensor, n_codebooks: int | None = None) -> tuple[Tensor, Tensor]:
@@ -58,8 +86,19 @@ class Codec(nn.Module, ABC):
         """Codes `[B, K', T]`, of the first `K' <= K` codebooks, to quantized latents `[B, D, T]`."""
 
     @abstractmethod
-    def decode(self, latents: Tensor, length: int | None = None) -> Tensor:
-        """Latents `[B, D, T]` to audio `[B, 1, N]`, `N = length` or all `T * hop_length` samples."""
+    def decode(self, latents: Tensor, length: int | None = None, scales: Tensor | None = None) -> Tensor:
+        """Latents `[B, D, T]` to audio `[B, C, N]`.
+
+        Args:
+            latents: quantized or not.
+            length: N, at most `n_samples(T)`, which is the default.
+            scales: `[B, S]` of the audio that was encoded (see `scales`); None stands for ones.
+        """
+
+    def reconstruct(self, audio: Tensor, n_codebooks: int | None = None) -> Tensor:
+        """Audio `[B, C, N]` as it comes out of the codec: encoded, quantized and decoded, `[B, C, N]`."""
+        _, quantized = self.quantize(self.encode(audio), n_codebooks)
+        return self.decode(quantized, audio.shape[-1], self.scales(audio))
 
     @abstractmethod
     def logits(self, latents: Tensor, target_codes: Tensor | None = None, temperature: float = 1.0) -> Tensor:
@@ -71,48 +110,79 @@ class Codec(nn.Module, ABC):
         """
 
     @abstractmethod
-    def match_space(self, latents: Tensor) -> Tensor:
-        """Latents `[B, D, T]` in the space `[B, D', T]` in which an MSE between latents is meaningful."""
+    def match_space(self, latents: Tensor, target_codes: Tensor | None = None) -> Tensor:
+        """Latents `[B, D, T]` in the space `[B, D', T]` in which an MSE between latents is meaningful.
+
+        Where that space is made of the residuals of the layers, `target_codes [B, K', T]` say what the layers before
+        each took away, as in `logits`. Compare two latents with the codes of one of them, or each would be measured
+        against another residual.
+        """
 
     @abstractmethod
     def new_encoder(self, start: EncoderStart) -> nn.Module:
-        """A trainable copy of the encoder, audio `[B, 1, N]` -> latents `[B, D, T]`, with its weights or new ones."""
+        """A trainable copy of the encoder, audio `[B, C, N]` -> latents `[B, D, T]`, with its weights or new ones."""
+
+    @abstractmethod
+    def encoder_chain(self) -> list[nn.Module]:
+        """The encoder's modules in order; one after the other they are the encoder, for audio of whole frames."""
+
+    @abstractmethod
+    def decoder_chain(self) -> list[nn.Module]:
+        """The decoder's modules in order; one after the other they are the decoder."""
+
+    def check_sample_rate(self, rate: int) -> None:
+        """Refuse audio of another sample rate than the codec's, which a tensor does not show.
+
+        Raises:
+            ValueError: names both rates.
+        """
+        if rate != self.sample_rate:
+            raise ValueError(f"{self.name}: expected audio at {self.sample_rate} Hz, got {rate} Hz; resample it first")
 
     def check_audio(self, audio: Tensor) -> None:
-        """Refuse what is not audio of shape `[B, 1, N]`, `N > 0`, finite.
+        """Refuse what is not audio of shape `[B, C, N]`, in floating point, finite.
 
         Raises:
             ValueError: says what was given and what is expected.
         """
-        if audio.dim() != 3 or audio.shape[1] != 1 or audio.shape[2] == 0:
-            raise ValueError(f"{self.name}: expected audio [B, 1, N] with N > 0, got {list(audio.shape)}")
+        if audio.dim() != 3 or audio.shape[1] != self.channels or audio.numel() == 0:
+            raise ValueError(
+                f"{self.name}: expected audio [B, {self.channels}, N] with B, N > 0, got {list(audio.shape)}"
+            )
+        if not audio.is_floating_point():
+            raise ValueError(f"{self.name}: expected audio in floating point, -1..1, got {audio.dtype}")
         if not torch.isfinite(audio).all():
             raise ValueError(f"{self.name}: the audio has NaN or infinite samples")
 
     def check_latents(self, latents: Tensor) -> None:
-        """Refuse what is not latents of shape `[B, D, T]`, `T > 0`, finite.
+        """Refuse what is not latents of shape `[B, D, T]`, in floating point, finite.
 
         Raises:
             ValueError: says what was given and what is expected.
         """
-        if latents.dim() != 3 or latents.shape[1] != self.latent_dim or latents.shape[2] == 0:
+        if latents.dim() != 3 or latents.shape[1] != self.latent_dim or latents.numel() == 0:
             raise ValueError(
-                f"{self.name}: expected latents [B, {self.latent_dim}, T] with T > 0, got {list(latents.shape)}"
+                f"{self.name}: expected latents [B, {self.latent_dim}, T] with B, T > 0, got {list(latents.shape)}"
             )
+        if not latents.is_floating_point():
+            raise ValueError(f"{self.name}: expected latents in floating point, got {latents.dtype}; are they codes?")
         if not torch.isfinite(latents).all():
             raise ValueError(f"{self.name}: the latents have NaN or infinite values")
 
     def check_codes(self, codes: Tensor) -> None:
-        """Refuse what is not a grid of codes `[B, K', T]`, `0 < K' <= K`, each in `0 .. V - 1`.
+        """Refuse what is not a grid of whole numbers `[B, K', T]`, `0 < K' <= K`, each in `0 .. V - 1`.
 
         Raises:
             ValueError: says what was given and what is expected.
         """
-        if codes.dim() != 3 or not 0 < codes.shape[1] <= self.n_codebooks:
+        if codes.dim() != 3 or not 0 < codes.shape[1] <= self.n_codebooks or codes.numel() == 0:
             raise ValueError(
-                f"{self.name}: expected codes [B, K, T] with 1 <= K <= {self.n_codebooks}, got {list(codes.shape)}"
+                f"{self.name}: expected codes [B, K, T] with 1 <= K <= {self.n_codebooks} and B, T > 0, "
+                f"got {list(codes.shape)}"
             )
-        if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= self.codebook_size):
+        if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
+            raise ValueError(f"{self.name}: expected codes as whole numbers (torch.int64), got {codes.dtype}")
+        if int(codes.min()) < 0 or int(codes.max()) >= self.codebook_size:
             raise ValueError(
                 f"{self.name}: codes must lie in 0..{self.codebook_size - 1}, "
                 f"got {int(codes.min())}..{int(codes.max())}"
@@ -130,11 +200,41 @@ class Codec(nn.Module, ABC):
             raise ValueError(f"{self.name}: has {self.n_codebooks} codebooks, {n_codebooks} were asked for")
         return n_codebooks
 
+    def check_length(self, n_frames: int, length: int | None) -> int:
+        """The number of samples asked for of `n_frames` frames, all that they can give if `None`.
+
+        Raises:
+            ValueError: fewer than one, or more than the frames give.
+        """
+        longest = self.n_samples(n_frames)
+        if length is None:
+            return longest
+        if not 0 < length <= longest:
+            raise ValueError(f"{self.name}: {n_frames} frames give 1..{longest} samples, not {length}")
+        return length
+
+    def check_no_scales(self, scales: Tensor | None) -> None:
+        """Refuse scales, for codecs that do not normalise.
+
+        Raises:
+            ValueError: there are some.
+        """
+        if scales is not None:
+            raise ValueError(f"{self.name}: does not normalise its audio, expected scales=None")
+
+
+def outside_autocast(tensor: Tensor) -> torch.autocast:
+    """A context that computes in the tensors' own precision on the device of `tensor`, whatever is around it."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
 
 def fold_weight_norm(module: nn.Module) -> None:
     """Replace every weight-normed weight by its present value: same function, plain parameters."""
     for layer in module.modules():
         if parametrize.is_parametrized(layer, "weight"):
+            # torch takes the weight's property off the layer's class, which a deep copy of the layer shares.
+            shared = type(layer)
+            layer.__class__ = type(shared.__name__, shared.__bases__, dict(shared.__dict__))
             # Without gradients torch would leave a buffer, which no optimiser and no copy of the encoder trains.
             with torch.enable_grad():
                 layer.parametrizations.requires_grad_(True)

@@ -2,36 +2,45 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import EncodecConfig, EncodecModel
-from transformers.models.encodec.modeling_encodec import EncodecVectorQuantization
+from transformers.models.encodec.modeling_encodec import EncodecLSTM, EncodecVectorQuantization
 
-from codec_ft.codecs.base import Codec, EncoderStart, add_weight_norm, trainable_copy
+from codec_ft.codecs.base import EncoderStart, Geometry, add_weight_norm, outside_autocast, trainable_copy
 from codec_ft.codecs.initial import preserve_signal
+from codec_ft.codecs.residual import ResidualCodec
 from codec_ft.errors import UserError
 
 
-class EncodecCodec(Codec):
-    """A mono EnCodec without segments or normalisation: the 24 kHz model and those trained here.
+class FrozenLSTM(EncodecLSTM):
+    """EnCodec's LSTM with its skip connection, which passes gradients on in `eval()` too, wherever it runs."""
 
-    Latents live in the space that is quantised (Euclidean residual vector quantisation without projections),
-    so an MSE between latents is meaningful as it is.
+    def __init__(self, lstm: nn.LSTM):
+        nn.Module.__init__(self)
+        self.lstm = lstm
 
-    Raises:
-        UserError: the model is of another kind (the 48 kHz one is).
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Hidden states `[B, D, T]` to `[B, D, T]`."""
+        # cuDNN's LSTM has a backward in training mode only, so torch's own one takes over where a gradient is wanted.
+        if hidden_states.is_cuda and hidden_states.requires_grad and torch.is_grad_enabled() and not self.training:
+            with torch.backends.cudnn.flags(enabled=False):
+                return super().forward(hidden_states)
+        return super().forward(hidden_states)
+
+
+class EuclideanCodec(ResidualCodec):
+    """What all EnCodec models share: layers that choose the code at the smallest distance.
+
+    Latents live in the space that is quantised, without projections, so an MSE between latents is meaningful as it is.
     """
+
+    geometry: Geometry = "euclidean"
 
     def __init__(self, model: EncodecModel, name: str):
         super().__init__()
         config = model.config
-        if config.audio_channels != 1 or config.normalize or config.chunk_length_s is not None:
-            raise UserError(
-                f"{name}: only mono EnCodec models without normalisation and segments are supported; this one has "
-                f"audio_channels={config.audio_channels}, normalize={config.normalize}, "
-                f"chunk_length_s={config.chunk_length_s}. Choose another codec."
-            )
         self.name = name
         self.sample_rate = config.sampling_rate
+        self.channels = config.audio_channels
         self.hop_length = config.hop_length
         self.n_codebooks = config.num_quantizers
         self.codebook_size = config.codebook_size
@@ -40,6 +49,10 @@ class EncodecCodec(Codec):
         self.encoder = model.encoder
         self.quantizer = model.quantizer
         self.decoder = model.decoder
+        for half in (self.encoder, self.decoder):
+            half.layers = nn.ModuleList(
+                FrozenLSTM(layer.lstm) if isinstance(layer, EncodecLSTM) else layer for layer in half.layers
+            )
         self.float()  # first: folding in half precision would round once more
         self.freeze()
 
@@ -48,67 +61,69 @@ class EncodecCodec(Codec):
         """The layers of the quantiser, coarse to fine."""
         return list(self.quantizer.layers)  # type: ignore[arg-type]
 
+    def project(self, k: int, residual: Tensor) -> Tensor:
+        """The residual itself: codebooks are in the space of the latents."""
+        del k
+        return residual
+
+    def nearest(self, k: int, projected: Tensor) -> Tensor:
+        """See `ResidualCodec.nearest`."""
+        return self.layers[k].encode(projected)
+
+    def scores(self, k: int, projected: Tensor) -> Tensor:
+        """Minus the squared distance, see `ResidualCodec.scores`."""
+        table = self.layers[k].codebook.embed  # [V, D]
+        # |r - c|^2 without |r|^2, which is the same for every code and cancels in the softmax.
+        return 2 * torch.einsum("vd,bdt->bvt", table, projected) - table.pow(2).sum(dim=1)[None, :, None]
+
+    def vectors(self, k: int, codes: Tensor) -> Tensor:
+        """See `ResidualCodec.vectors`."""
+        return self.layers[k].decode(codes)
+
+    def match_space(self, latents: Tensor, target_codes: Tensor | None = None) -> Tensor:
+        """The latents themselves."""
+        del target_codes
+        return latents
+
+    def encoder_chain(self) -> list[nn.Module]:
+        """See `Codec.encoder_chain`."""
+        return list(self.encoder.layers)
+
+    def decoder_chain(self) -> list[nn.Module]:
+        """See `Codec.decoder_chain`."""
+        return list(self.decoder.layers)
+
+
+class EncodecCodec(EuclideanCodec):
+    """A mono EnCodec without segments or normalisation: the 24 kHz model and those trained here.
+
+    Raises:
+        UserError: the model is of another kind (the 48 kHz one is, see `SegmentedEncodecCodec`).
+    """
+
+    def __init__(self, model: EncodecModel, name: str):
+        config = model.config
+        if config.audio_channels != 1 or config.normalize or config.chunk_length_s is not None:
+            raise UserError(
+                f"{name}: only mono EnCodec models without normalisation and segments are supported; this one has "
+                f"audio_channels={config.audio_channels}, normalize={config.normalize}, "
+                f"chunk_length_s={config.chunk_length_s}. Choose another codec."
+            )
+        super().__init__(model, name)
+
     def encode(self, audio: Tensor) -> Tensor:
         """See `Codec.encode`."""
         self.check_audio(audio)
-        with torch.autocast(audio.device.type, enabled=False):
+        with outside_autocast(audio):
             return self.encoder(audio.float())
 
-    def quantize(self, latents: Tensor, n_codebooks: int | None = None) -> tuple[Tensor, Tensor]:
-        """See `Codec.quantize`."""
-        n_codebooks = self.check_codebooks(n_codebooks)
-        self.check_latents(latents)
-        codes = []
-        residual = latents.float()
-        with torch.autocast(latents.device.type, enabled=False), torch.no_grad():
-            for layer in self.layers[:n_codebooks]:
-                codes.append(layer.encode(residual))
-                residual = residual - layer.decode(codes[-1])
-        stacked = torch.stack(codes, dim=1)
-        return stacked, self.codes_to_latents(stacked)
-
-    def codes_to_latents(self, codes: Tensor) -> Tensor:
-        """See `Codec.codes_to_latents`."""
-        self.check_codes(codes)
-        return self.quantizer.decode(codes.transpose(0, 1))
-
-    def decode(self, latents: Tensor, length: int | None = None) -> Tensor:
+    def decode(self, latents: Tensor, length: int | None = None, scales: Tensor | None = None) -> Tensor:
         """See `Codec.decode`."""
         self.check_latents(latents)
-        longest = latents.shape[-1] * self.hop_length
-        if length is not None and not 0 < length <= longest:
-            raise ValueError(f"{self.name}: {latents.shape[-1]} frames give 1..{longest} samples, not {length}")
-        with torch.autocast(latents.device.type, enabled=False):
-            return self.decoder(latents.float())[..., : length or longest]
-
-    def logits(self, latents: Tensor, target_codes: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        """See `Codec.logits`: minus the squared Euclidean distance over the temperature, normalised."""
-        if temperature <= 0:
-            raise ValueError(f"the temperature must be above zero, got {temperature}")
-        self.check_latents(latents)
-        if target_codes is not None:
-            self.check_codes(target_codes)
-            if (target_codes.shape[0], target_codes.shape[2]) != (latents.shape[0], latents.shape[2]):
-                raise ValueError(
-                    f"{self.name}: latents {list(latents.shape)} and target codes {list(target_codes.shape)} "
-                    "differ in items or frames"
-                )
-        n_layers = self.n_codebooks if target_codes is None else target_codes.shape[1]
-        residual = latents.float()
-        log_probabilities = []
-        with torch.autocast(latents.device.type, enabled=False):
-            for k, layer in enumerate(self.layers[:n_layers]):
-                table = layer.codebook.embed  # [V, D]
-                # |r - c|^2 without |r|^2, which is the same for every code and cancels in the softmax.
-                distance = table.pow(2).sum(dim=1)[None, :, None] - 2 * torch.einsum("vd,bdt->bvt", table, residual)
-                log_probabilities.append(F.log_softmax(-distance / temperature, dim=1))
-                codes = layer.encode(residual) if target_codes is None else target_codes[:, k]
-                residual = residual - layer.decode(codes)
-        return torch.stack(log_probabilities, dim=1)
-
-    def match_space(self, latents: Tensor) -> Tensor:
-        """The latents themselves."""
-        return latents
+        self.check_no_scales(scales)
+        length = self.check_length(latents.shape[-1], length)
+        with outside_autocast(latents):
+            return self.decoder(latents.float())[..., :length]
 
     def new_encoder(self, start: EncoderStart) -> nn.Module:
         """See `Codec.new_encoder`; weight-normed like the original, so that it trains like one."""

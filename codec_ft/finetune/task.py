@@ -12,6 +12,7 @@ from codec_ft.codecs.base import Codec
 from codec_ft.data.dataset import Batch, ExcerptDataset, PairDataset
 from codec_ft.data.excerpts import fixed_excerpts
 from codec_ft.data.tracks import MIXTURE, find_tracks
+from codec_ft.errors import UserError
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.losses import latent_mse
 from codec_ft.finetune.warm_encoder import FinetuneStep
@@ -21,11 +22,20 @@ from codec_ft.training.task import Task
 
 
 class FinetuneTask(Task):
-    """Trains `FinetuneStep` on pairs of an input and a clean stem."""
+    """Trains `FinetuneStep` on pairs of an input and a clean stem.
+
+    Raises:
+        UserError: the codec is not mono, as the data are.
+    """
 
     best_metric = "latent_mse"
 
     def __init__(self, config: FinetuneConfig, codec: Codec):
+        if codec.channels != 1:
+            raise UserError(
+                f"codec={codec.name}: has {codec.channels} audio channels, but fine-tuning works in mono. Choose a "
+                "mono codec, as encodec_24khz or dac_44khz."
+            )
         self.config = config
         self.codec = codec
         self.step = FinetuneStep(codec, start=config.start, target=config.target)
@@ -70,9 +80,12 @@ class FinetuneTask(Task):
     def validate(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """See `Task.validate`: the untouched encoder stands beside the warm one."""
         assert isinstance(module, FinetuneStep)
-        match = self.codec.match_space
         separation = module.separate(batch.input, self.config.decode)
         reference = module.reference(batch.target)
+
+        def match(latents: Tensor) -> Tensor:
+            return self.codec.match_space(latents, reference.codes)
+
         wanted = match(module.target_latents(batch.target))
         active = active_frames(batch.target, self.codec.hop_length)
         metrics = {

@@ -1,5 +1,6 @@
 """EnCodec behind the interface: the same numbers as transformers' model, and worked examples of its quantiser."""
 
+import copy
 import math
 from pathlib import Path
 
@@ -10,8 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from transformers import EncodecModel
 
-from codec_ft.codec_training.config import EncodecShape
-from codec_ft.codec_training.task import make_encodec
+from codec_ft.codec_training.encodec_model import EncodecShape, make_encodec
 from codec_ft.codecs.base import add_weight_norm, fold_weight_norm
 from codec_ft.codecs.encodec import EncodecCodec
 from codec_ft.codecs.load import load_codec
@@ -112,6 +112,20 @@ def test_codes_are_the_nearest_ones(tiny_codec: EncodecCodec) -> None:
 def test_match_space_is_the_latents(tiny_codec: EncodecCodec) -> None:
     latents = noise(2, 8, 3)
     assert tiny_codec.match_space(latents) is latents
+    assert tiny_codec.match_space(latents, target_codes=torch.zeros(2, 3, 3, dtype=torch.long)) is latents
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_gradients_flow_through_the_lstm_on_a_gpu(tiny_codec: EncodecCodec) -> None:
+    found = {}
+    for device in ("cpu", "cuda"):
+        codec = tiny_codec.to(device)
+        audio = (0.3 * noise(1, 1, 200)).to(device).requires_grad_()
+        codec.decode(codec.encode(audio)).pow(2).sum().backward()
+        assert audio.grad is not None
+        found[device] = audio.grad.cpu()
+    torch.testing.assert_close(found["cuda"], found["cpu"], rtol=1e-2, atol=1e-3 * float(found["cpu"].abs().max()))
 
 
 def test_the_causal_codec_sees_no_future(causal_folder: Path, tiny_codec: EncodecCodec) -> None:
@@ -151,6 +165,19 @@ def add_and_fold(layer: torch.nn.Conv1d) -> torch.nn.Conv1d:
     add_weight_norm(layer)
     fold_weight_norm(layer)
     return layer
+
+
+def test_folding_a_copy_leaves_the_original_as_it_is() -> None:
+    layer = torch.nn.Conv1d(2, 3, 4)
+    add_weight_norm(layer)
+    wave = noise(1, 2, 7)
+    before = layer(wave)
+    twin = copy.deepcopy(layer)
+    fold_weight_norm(twin)
+    assert parametrize.is_parametrized(layer) and not parametrize.is_parametrized(twin)
+    assert torch.equal(layer(wave), before)
+    torch.testing.assert_close(twin(wave), before)
+    assert torch.equal(copy.deepcopy(layer)(wave), before)
 
 
 def test_a_codec_loaded_without_gradients_is_the_same(tiny_codec_folder: Path) -> None:

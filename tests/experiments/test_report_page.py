@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codec_ft.errors import UserError
-from experiments.report import page
-from experiments.report.page import relative_url, write_page
+from experiments.report import players
+from experiments.report.page import write_page
+from experiments.report.players import relative_url
 from experiments.report.spectrograms import spectrogram_png
 
 
@@ -211,7 +212,7 @@ def test_a_wav_that_breaks_in_the_middle_is_left_out(make_run: Callable[..., Pat
             raise sf.LibsndfileError(1)
         return spectrogram_png(wav)
 
-    monkeypatch.setattr(page, "spectrogram_png", refuse)
+    monkeypatch.setattr(players, "spectrogram_png", refuse)
     text = read(write_page(run)).text
     assert "output.wav is damaged" in text and "Not there: output.wav" in text
 
