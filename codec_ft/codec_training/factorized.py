@@ -12,6 +12,7 @@ from transformers.models.dac.modeling_dac import DacResidualVectorQuantizer, Dac
 
 from codec_ft.codec_training.quantized import Quantized, perplexity
 from codec_ft.codec_training.quantizer import kmeans, layers_used, share_from_first
+from codec_ft.codecs.dac import nearest_codes
 from codec_ft.config import Config
 
 
@@ -93,7 +94,8 @@ class FactorizedLearner(nn.Module):
         codes, perplexities, dead, replaced = [], [], [], 0
         for k, layer in enumerate(self.layers):
             projected = layer.in_proj(residual)  # [B, d, T]
-            codes.append(nearest_codes(projected, layer.codebook.weight))
+            with torch.no_grad():
+                codes.append(nearest_codes(projected, layer.codebook.weight))
             chosen = layer.codebook(codes[-1]).transpose(1, 2)
             in_use = (k < used).to(latents.dtype)  # [B]
             commitment = commitment + (in_use * _mean_square(projected - chosen.detach())).mean()
@@ -185,18 +187,6 @@ class FactorizedLearner(nn.Module):
         table = self.layers[k].codebook.weight
         table.copy_(torch.where(unused[:, None], picks, table))
         self.use[k].masked_fill_(unused, 1.0)
-
-
-@torch.no_grad()
-def nearest_codes(projected: Tensor, table: Tensor) -> Tensor:
-    """The codes of `table [V, d]` in the directions closest to `projected [B, d, T]`, as `[B, T]`.
-
-    Both are brought to length 1 and compared by squared distance, which orders them as the cosine does.
-    """
-    vectors = F.normalize(projected.transpose(1, 2).flatten(0, 1))
-    table = F.normalize(table)
-    distance = vectors.pow(2).sum(1, keepdim=True) - 2 * vectors @ table.t() + table.pow(2).sum(1)[None]
-    return distance.argmin(1).unflatten(0, (projected.shape[0], projected.shape[2]))
 
 
 def _mean_square(error: Tensor) -> Tensor:

@@ -46,7 +46,8 @@ def separate_sample(
     separation, reference = step.separate(batch.input, task.config.decode), step.reference(batch.target)
     active = active_frames(batch.target, codec.hop_length)
     readings = {"trained": separation.codes, "copy_input": separation.input_codes, "idempotence": reference.recoded}
-    wanted = codec.match_space(step.target_latents(batch.target))
+    wanted, codes = step.targets(batch.target)
+    wanted = codec.match_space(wanted, codes)
     latents = {"untouched encoder": separation.input_latents, "output": separation.latents}
     systems = {
         "input": batch.input,
@@ -69,8 +70,8 @@ def separate_sample(
             }
             for system, audio in systems.items()
         },
-        latent_mse={name: float(latent_mse(codec.match_space(x), wanted)) for name, x in latents.items()},
-        token_accuracy={name: token_accuracy(codes, reference.codes, active) for name, codes in readings.items()},
+        latent_mse={name: float(latent_mse(codec.match_space(x, codes), wanted)) for name, x in latents.items()},
+        token_accuracy={name: token_accuracy(read, reference.codes, active) for name, read in readings.items()},
     )
 
 

@@ -9,8 +9,8 @@ def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
     """Learning rate of step `step` (0 is the first) of `steps`.
 
     A linear warm-up that reaches the peak at step `warmup_steps`, then the peak, or a line, half a cosine or an
-    exponential down to `final_ratio` of it at the last step. Stepped by our own count: a scheduler that accelerate prepares would
-    take as many steps as there are processes.
+    exponential down to `final_ratio` of it at the last step. Stepped by our own count: a scheduler that accelerate
+    prepares would take as many steps as there are processes.
     """
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / (config.warmup_steps + 1)

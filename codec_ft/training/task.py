@@ -24,7 +24,8 @@ class Task(ABC):
     state is part of a checkpoint, and data from the item's index.
 
     Attributes:
-        phases: trainable modules by name, in the order of a step; the first, the main one, is validated and has the EMA.
+        phases: trainable modules by name, in the order of a step; the first is the main one, which is validated and has
+            the EMA.
         best_metric: the validation metric by which the best checkpoint is kept; lower is better, and it must be finite.
     """
 

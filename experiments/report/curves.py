@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -34,9 +35,12 @@ class Panel:
 
 
 def curve_panels(curves: Curves) -> list[Panel]:
-    """A panel for each metric with two points or more in some split: losses first, then validation, then speed."""
+    """A panel for each metric with two points or more in some split: losses first, then validation, then speed.
+
+    Of what is logged for every codebook only the first and the last one are drawn.
+    """
     panels = []
-    for name in sorted(curves, key=_rank(curves)):
+    for name in sorted(set(curves) - _middle_codebooks(curves), key=_rank(curves)):
         splits = {split: points for split, points in sorted(curves[name].items()) if len(points) >= 2}
         if not splits:
             continue
@@ -45,6 +49,15 @@ def curve_panels(curves: Curves) -> list[Panel]:
         svg = _draw(metric_label(name), metric_unit(name), splits, logarithmic)
         panels.append(Panel(metric_label(name), metric_unit(name), metric_arrow(name), last, logarithmic, svg))
     return panels
+
+
+def _middle_codebooks(names: Iterable[str]) -> set[str]:
+    """Of names that end in the number of a codebook, all but the first and the last of each kind."""
+    numbered: dict[str, list[int]] = {}
+    for name in names:
+        if match := re.fullmatch(r"(perplexity|dead)_(\d+)", name):
+            numbered.setdefault(match[1], []).append(int(match[2]))
+    return {f"{kind}_{k}" for kind, numbers in numbered.items() for k in numbers if min(numbers) < k < max(numbers)}
 
 
 def thin(points: Points, most: int = MAX_POINTS) -> list[tuple[float, float, float, float]]:

@@ -93,3 +93,9 @@ def test_colours_are_left_to_the_page():
 def test_names_are_escaped():
     (panel,) = curve_panels({'<b> "x"': {"train": [(1, 1.0), (2, 2.0)]}})
     assert "<b>" not in panel.svg
+
+
+def test_of_many_codebooks_the_first_and_the_last_are_drawn():
+    curve = {"train": [(1, 1.0), (2, 2.0)]}
+    panels = curve_panels({f"{kind}_{k}": curve for kind in ("perplexity", "dead") for k in range(1, 13)})
+    assert sorted(panel.title for panel in panels) == ["dead 1", "dead 12", "perplexity 1", "perplexity 12"]
