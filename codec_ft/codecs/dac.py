@@ -67,16 +67,8 @@ class DacCodec(ResidualCodec):
         return self.layers[k].in_proj(residual)
 
     def nearest(self, k: int, projected: Tensor) -> Tensor:
-        """See `ResidualCodec.nearest`: the smallest distance after both were brought to unit length.
-
-        Written out in the original's order, so that even codes that are almost equally near come out the same;
-        transformers adds the codes' squared length, which is 1 up to rounding, with the wrong sign.
-        """
-        items, dim, frames = projected.shape
-        residuals = F.normalize(projected.transpose(1, 2).reshape(items * frames, dim))
-        table = F.normalize(self.layers[k].codebook.weight)
-        distances = residuals.pow(2).sum(1, keepdim=True) - 2 * residuals @ table.t() + table.pow(2).sum(1)
-        return (-distances).max(dim=1).indices.view(items, frames)
+        """See `ResidualCodec.nearest`."""
+        return nearest_codes(projected, self.layers[k].codebook.weight)
 
     def scores(self, k: int, projected: Tensor) -> Tensor:
         """The cosine of the angle, see `ResidualCodec.scores`."""
@@ -126,6 +118,19 @@ class PaddedEncoder(nn.Module):
     def forward(self, audio: Tensor) -> Tensor:
         """Audio `[B, 1, N]` to latents `[B, D, T]`, `T = ceil(N / hop_length)`."""
         return self.encoder(whole_frames(audio, self.hop_length))
+
+
+def nearest_codes(projected: Tensor, table: Tensor) -> Tensor:
+    """The codes `[B, T]` of `table [V, d]` nearest to `projected [B, d, T]` after both were brought to unit length.
+
+    Written out in the original's order, so that even codes that are almost equally near come out the same;
+    transformers adds the codes' squared length, which is 1 up to rounding, with the wrong sign.
+    """
+    items, dim, frames = projected.shape
+    residuals = F.normalize(projected.transpose(1, 2).reshape(items * frames, dim))
+    table = F.normalize(table)
+    distances = residuals.pow(2).sum(1, keepdim=True) - 2 * residuals @ table.t() + table.pow(2).sum(1)
+    return (-distances).max(dim=1).indices.view(items, frames)
 
 
 def whole_frames(audio: Tensor, hop_length: int) -> Tensor:
