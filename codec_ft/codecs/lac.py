@@ -18,7 +18,7 @@ DILATIONS = (1, 3, 5)
 
 @dataclass(frozen=True)
 class LacConfig:
-    """The size of a LAC, with the names that transformers' `DacConfig` has; the released one by default.
+    """The size of a LAC, with the names that transformers' `DacConfig` has; VampNet's by default.
 
     Raises:
         ValueError: the ratios are odd, or those of encoder and decoder lead to different hops.

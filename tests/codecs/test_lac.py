@@ -20,7 +20,7 @@ def silence_convolutions(module: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
-def test_the_size_that_was_released() -> None:
+def test_the_size_by_default() -> None:
     with torch.device("meta"):  # sizes without memory
         model = LacModel(LacConfig())
         codec = DacCodec(model, "lac")

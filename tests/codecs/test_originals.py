@@ -233,6 +233,15 @@ def test_files_that_are_no_checkpoints(tmp_path: Path, content: bytes) -> None:
     assert "no checkpoint at all" in refusal(path)
 
 
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "weights.pth").write_bytes(b"secret")
+    monkeypatch.setattr(torch, "load", closed)
+    assert "cannot be read (Permission denied)" in refusal(tmp_path / "weights.pth")
+
+
 def test_a_torch_package_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "package.pth"
     with torch.package.PackageExporter(str(path)) as package:
@@ -245,6 +254,7 @@ def test_a_torch_package_is_not_opened(tmp_path: Path) -> None:
     [
         ([1, 2], "holds list,"),
         ({}, "holds nothing,"),
+        ({1: torch.zeros(3), 2: torch.zeros(3)}, "holds 1, 2,"),
         (torch.zeros(3), "holds Tensor,"),
         ({"transformer.layers.0.weight": torch.zeros(2)}, "holds transformer.layers.0.weight,"),
         (
@@ -287,6 +297,13 @@ def test_metadata_that_do_not_fit_the_tensors(tmp_path: Path, change: dict, word
     original = OriginalDac(DAC)
     original.arguments = DAC | change
     assert words in refusal(original.save(tmp_path / "weights.pth"))
+
+
+def test_weight_norm_that_does_not_fit_itself(tmp_path: Path) -> None:
+    state = OriginalDac(DAC).state_dict()
+    state["encoder.block.0.weight_g"] = torch.ones(3, 1, 1)
+    torch.save({"state_dict": state, "metadata": {"kwargs": DAC}}, tmp_path / "weights.pth")
+    assert "encoder.block.0.weight is missing and 2 more" in refusal(tmp_path / "weights.pth")
 
 
 @pytest.mark.parametrize("metadata", [{}, {"kwargs": {}}, {"kwargs": [1]}, None, "none"])

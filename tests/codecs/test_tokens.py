@@ -182,7 +182,7 @@ def test_the_commands(tmp_path: Path, tiny_codec_folder: Path, tiny_codec: Encod
         (["decode", "song.wav", "b.wav"], "song.wav: is broken or no file of tokens"),
         (["decode", "tokens.npz", "b.wav", "--codec", "nowhere"], "nowhere: no such codec"),
         (["decode", "tokens.npz", "b.wav", "--codec", "demo"], "say with --codec where that is now"),
-        (["decode", "tokens.npz", "b.xyz"], "cannot be written as"),
+        (["decode", "tokens.npz", "b.xyz"], "b.xyz: is of no format that can be written"),
     ],
 )
 def test_mistakes_are_told_in_one_line_and_write_nothing(
