@@ -151,8 +151,8 @@ def _stage_text(stage: dict[str, Any]) -> str:
     start = f" start={config['start']}" if config.get("start") else ""
     where = {"cpu": "on CPU", "cuda": "on a GPU"}.get(stage["device"], f"on {stage['device']}")
     return (
-        f"- Training: `accelerate launch scripts/train_codec.py {config['id']}{start}`, {stage['steps']} steps of "
-        f"{train['batch_size']} x {config['data']['seconds']:g} s, seed {train['seed']}, {stage['hours']:g} hours "
+        f"- Training: `accelerate launch scripts/train_codec.py {config['id']}{start} run=runs/{config['id']}`, "
+        f"{stage['steps']} steps of {train['batch_size']} x {config['data']['seconds']:g} s, seed {train['seed']}, {stage['hours']:g} hours "
         f"{where}; the {stage['checkpoint']}."
     )
 

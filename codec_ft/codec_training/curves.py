@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from codec_ft.atomic import atomic_path
 
@@ -17,6 +18,12 @@ PANELS = {
     "dead_1": "dead codes of the first codebook",
 }
 """What is drawn, if it was logged, and its title."""
+
+
+STYLES: dict[str, dict[str, Any]] = {
+    "train": {"color": "C0", "linewidth": 0.7},
+    "valid": {"color": "C1", "linewidth": 1.8, "marker": "."},
+}
 
 
 def read_curves(metrics: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
@@ -52,9 +59,9 @@ def plot_curves(curves: dict[str, dict[str, list[tuple[int, float]]]], png: Path
     figure = Figure(figsize=(11, 2.7 * rows), layout="constrained")
     for index, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, index + 1)
-        for split, style in {"train": {"linewidth": 0.7}, "valid": {"linewidth": 1.8, "marker": "."}}.items():
+        for split, style in STYLES.items():
             if points := curves[split].get(name):
-                axes.plot(*zip(*points, strict=True), label=split, **style)  # type: ignore[arg-type]
+                axes.plot(*zip(*points, strict=True), label=split, **style)
         axes.set_title(PANELS[name], fontsize=10)
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
