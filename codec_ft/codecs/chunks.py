@@ -3,7 +3,7 @@
 Everything here is a chain of generators: pieces of a signal come in one after the other, pieces of the output go out,
 and only a few chunks are in memory, however long the signal is. What a convolution needs from beside its chunk is
 read along and its output cut off again; what an LSTM needs from before is carried on. So the result is that of the
-whole signal at once, up to rounding: sums over other numbers of frames are added up in another order.
+whole signal at once, up to rounding: for another length, torch may add the same products up in another order.
 """
 
 import math

@@ -2,8 +2,9 @@
 
 Only a few chunks are on the codec's device at a time; audio and codes stay where they are, usually on the CPU.
 Convolutions see their surroundings and LSTMs keep their state (see `codec_ft.codecs.chunks`), so that nothing depends
-on where a chunk begins, up to rounding: where two codes are almost equally near, one in millions may come out as the
-other. A codec with segments of its own cuts there.
+on where a chunk begins, up to rounding: where two codes are almost equally near, the other one may come out. In ten
+minutes of music and noise that were none of the demo codec's 480 008 codes, and 10 of as many of a small random DAC,
+in 3 of 60 001 frames. A codec with segments of its own is cut there, as it always is.
 """
 
 import math

@@ -77,8 +77,12 @@ class Run:
         return self.results.get("status") == "finished"
 
 
-def read_run(run_dir: Path) -> Run:
+def read_run(run_dir: Path, *, trained: bool = True) -> Run:
     """Read a run folder; whatever is missing, broken or half-written becomes a note instead of an error.
+
+    Args:
+        run_dir: the folder.
+        trained: whether a training wrote it; without one, curves are not expected, and samples only where they are.
 
     Raises:
         UserError: `run_dir` is not a folder, or holds nothing that a run writes.
@@ -92,9 +96,10 @@ def read_run(run_dir: Path) -> Run:
 
     notes: list[str] = []
     config_text, config = _read_config(run_dir / "config.yaml", notes)
-    curves, last_step = _read_curves(run_dir / "metrics.jsonl", notes)
+    curves, last_step = _read_curves(run_dir / "metrics.jsonl", notes) if trained else ({}, None)
     results = _read_results(run_dir / "results.json", notes)
-    samples = _read_samples(run_dir / "samples", notes)
+    expects_samples = trained or (run_dir / "samples").is_dir()
+    samples = _read_samples(run_dir / "samples", notes) if expects_samples else []
     return Run(run_dir, config_text, config, curves, last_step, results, samples, notes)
 
 

@@ -76,7 +76,7 @@ def assert_same(found: Tensor, expected: Tensor) -> None:
 sizes = {"chunk": st.integers(1, 300), "batch_size": st.integers(1, 4), "piece": st.integers(1, 700)}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(seanets(), st.integers(1, 1000), sizes["chunk"], sizes["batch_size"], sizes["piece"])
 def test_seanet_encoder(model: EncodecModel, length: int, chunk: int, batch_size: int, piece: int) -> None:
     audio = 0.3 * noise(2, 1, length)
@@ -86,7 +86,7 @@ def test_seanet_encoder(model: EncodecModel, length: int, chunk: int, batch_size
     assert_same(in_chunks(list(model.encoder.layers), audio, chunk, batch_size, piece), whole)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(seanets(), st.integers(1, 60), st.integers(1, 20), sizes["batch_size"], st.integers(1, 40))
 def test_seanet_decoder(model: EncodecModel, frames: int, chunk: int, batch_size: int, piece: int) -> None:
     latents = noise(2, 3, frames)
@@ -95,7 +95,7 @@ def test_seanet_decoder(model: EncodecModel, frames: int, chunk: int, batch_size
     assert_same(in_chunks(list(model.decoder.layers), latents, chunk, batch_size, piece), whole)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(dacs(), st.integers(1, 60), sizes["chunk"], sizes["batch_size"], sizes["piece"])
 def test_dac_encoder(model: DacModel, frames: int, chunk: int, batch_size: int, piece: int) -> None:
     audio = 0.3 * noise(2, 1, frames * model.config.hop_length)
@@ -105,7 +105,7 @@ def test_dac_encoder(model: DacModel, frames: int, chunk: int, batch_size: int, 
     assert_same(in_chunks(dac_encoder(model), audio, chunk, batch_size, piece), whole)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(dacs(), st.integers(1, 60), st.integers(1, 20), sizes["batch_size"], st.integers(1, 40))
 def test_dac_decoder_with_the_length_that_odd_strides_leave(
     model: DacModel, frames: int, chunk: int, batch_size: int, piece: int

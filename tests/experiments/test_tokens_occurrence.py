@@ -4,7 +4,6 @@ import pytest
 import torch
 from scipy.spatial.distance import jensenshannon
 
-from experiments.tokens.gather import SourceCodes
 from experiments.tokens.occurrence import count_codes, divergences, jensen_shannon
 
 
@@ -49,9 +48,3 @@ def test_sources_with_the_same_codes_differ_as_little_as_one_from_itself() -> No
 def draw(generator: torch.Generator) -> torch.Tensor:
     """Counts [1, 256] of 1000 codes, all equally likely."""
     return count_codes(torch.randint(0, 256, (1, 1000), generator=generator), 256)
-
-
-def test_source_codes_are_small() -> None:
-    """The codes of hours of audio have to fit into memory."""
-    assert torch.tensor([1023], dtype=torch.int16).element_size() == 2
-    assert {field for field in SourceCodes.__dataclass_fields__} == {"codes", "active", "groups", "levels"}

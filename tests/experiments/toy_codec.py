@@ -40,7 +40,9 @@ class ToyCodec(Codec):
 
     def codes_to_latents(self, codes: Tensor) -> Tensor:
         self.check_codes(codes)
-        return torch.stack([table[grid] for table, grid in zip(self.tables, codes.unbind(1), strict=False)]).sum(0)[:, None]
+        return torch.stack([table[grid] for table, grid in zip(self.tables, codes.unbind(1), strict=False)]).sum(0)[
+            :, None
+        ]
 
     def decode(self, latents: Tensor, length: int | None = None, scales: Tensor | None = None) -> Tensor:
         return latents.repeat_interleave(self.hop_length, dim=2)[..., : length or None]
