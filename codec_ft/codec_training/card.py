@@ -152,8 +152,8 @@ def _stage_text(stage: dict[str, Any]) -> str:
     where = {"cpu": "on CPU", "cuda": "on a GPU"}.get(stage["device"], f"on {stage['device']}")
     return (
         f"- Training: `accelerate launch scripts/train_codec.py {config['id']}{start} run=runs/{config['id']}`, "
-        f"{stage['steps']} steps of {train['batch_size']} x {config['data']['seconds']:g} s, seed {train['seed']}, {stage['hours']:g} hours "
-        f"{where}; the {stage['checkpoint']}."
+        f"{stage['steps']} steps of {train['batch_size']} x {config['data']['seconds']:g} s, seed {train['seed']}, "
+        f"{stage['hours']:g} hours {where}; the {stage['checkpoint']}."
     )
 
 

@@ -74,5 +74,10 @@ def test_going_on_with_another_number_of_processes_is_refused(
 ) -> None:
     with pytest.raises(UserError, match="trained by 2 processes and cannot go on with 1"):
         train_toy(
-            ToyTask(adversarial=True), two_processes / "run", batch_size=2, accumulate=2, checkpoint_every=5, optimizer={"clip": 0.5}
+            ToyTask(adversarial=True),
+            two_processes / "run",
+            batch_size=2,
+            accumulate=2,
+            checkpoint_every=5,
+            optimizer={"clip": 0.5},
         )
