@@ -68,28 +68,29 @@ def measure_occurrence(material: Material, config: TokensConfig) -> Outcome:
     shares = {
         source: count_codes(found.codes, size).double() / found.codes.shape[1] for source, found in collected.items()
     }
-    return Outcome(
-        findings=_findings(collected, usage, usage_of_all, overlap, size),
-        tables=[
-            _summary(collected, usage, size),
-            _usage_table("unused", {**usage, "all together": usage_of_all}, size),
-            _usage_table("entropy", {**usage, "all together": usage_of_all}, size),
-            _overlap_table(overlap),
-        ],
-        pictures=[
-            Picture(
-                "histograms",
-                "How often each code occurs",
-                "All frames, silent ones included. In each codebook the codes of every source are sorted by their own "
-                "frequency; dotted: every code equally often.",
-                draw_histograms(shares),
-            ),
-            Picture(
-                "use",
-                "Use of the codebooks",
-                "Sounding frames only. Perplexity is the number of equally frequent codes with the same entropy.",
-                draw_use(usage, size),
-            ),
+    tables = [
+        _summary(collected, usage, size),
+        _usage_table("unused", {**usage, "all together": usage_of_all}, size),
+        _usage_table("entropy", {**usage, "all together": usage_of_all}, size),
+    ]
+    pictures = [
+        Picture(
+            "histograms",
+            "How often each code occurs",
+            "All frames, silent ones included. In each codebook the codes of every source are sorted by their own "
+            "frequency; dotted: every code equally often.",
+            draw_histograms(shares),
+        ),
+        Picture(
+            "use",
+            "Use of the codebooks",
+            "Sounding frames only. Perplexity is the number of equally frequent codes with the same entropy.",
+            draw_use(usage, size),
+        ),
+    ]
+    if any(bool(found.isfinite().any()) for found in overlap.values()):  # a single piece has no halves to compare
+        tables.append(_overlap_table(overlap))
+        pictures.append(
             Picture(
                 "overlap",
                 "How far the sources differ in their codes",
@@ -97,9 +98,9 @@ def measure_occurrence(material: Material, config: TokensConfig) -> Outcome:
                 "codes, 1 none in common. Opposite halves of the tracks are compared, so that the diagonal says what "
                 "differs between tracks of one source.",
                 draw_overlap(overlap, list(collected)),
-            ),
-        ],
-    )
+            )
+        )
+    return Outcome(_findings(collected, usage, usage_of_all, overlap, size), tables, pictures)
 
 
 def _entropy_bits(shares: Tensor) -> Tensor:

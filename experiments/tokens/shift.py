@@ -95,13 +95,16 @@ def measure_shift(material: Material, config: TokensConfig) -> Outcome:
             for how in DECODED:
                 # Of the stem alone every frame moves, of the sum those in the stem's region.
                 move = _mover(way, directions, torch.ones_like(piece.active))
-                alone[way, how].append(_along(codec, piece.latents, piece.audio, shares, move, how)[0])
+                curve, outputs = _along(codec, piece.latents, piece.audio, shares, move, how)
+                alone[way, how].append(curve)
+                if not sounds and (way, how) == ("each frame", "codes"):
+                    sounds.append(_stem_sounds(stem, outputs, shares))
                 move = _mover(way, directions, nearer(both.latents, directions.stem, directions.rest))
-                curve, end = _along(codec, both.latents, other.audio, shares, move, how, spectral=True)
+                curve, outputs = _along(codec, both.latents, other.audio, shares, move, how, spectral=True)
                 removal[way, how].append(curve)
                 if how == "codes":
-                    heard[way] = end[0]
-        if len(sounds) < AUDIBLE_PIECES:
+                    heard[way] = outputs[-1]
+        if len(sounds) <= AUDIBLE_PIECES:
             sounds.append(_sounds(piece.excerpt.name, heard, stem, rest))
     alone_means = {key: _mean_curve(curves) for key, curves in alone.items()}
     removal_means = {key: _mean_curve(curves) for key, curves in removal.items()}
@@ -158,23 +161,24 @@ def _along(
     move: Callable[[Tensor, float], Tensor],
     how: str,
     spectral: bool = False,
-) -> tuple[Curve, Tensor]:
-    """Measurements at each place along a way, and the audio `[1, 1, N]` at its end."""
-    curve = []
+) -> tuple[Curve, list[Tensor]]:
+    """Measurements at each place along a way, and the audio `[1, N]` there."""
+    curve, outputs = [], []
     for share in shares:
         moved = move(latents, share)
         values, output = _measure(codec, moved if how == "latents" else codec.quantize(moved)[1], target, spectral)
         curve.append(values)
-    return curve, output
+        outputs.append(output)
+    return curve, outputs
 
 
 def _measure(codec: Codec, latents: Tensor, target: Tensor, spectral: bool) -> tuple[dict[str, float], Tensor]:
-    """Decode and compare with the target; the log-mel distance takes longer than all else and only on demand."""
+    """Decode to `[1, N]` and compare with the target; the log-mel distance takes longer than all else and only on demand."""
     output = codec.decode(latents, target.shape[-1])
     values = {"level": rms_db(output), "si_sdr": float(si_sdr(output, target))}
     if spectral:
         values["log_mel_distance"] = float(log_mel_distance(output, target, codec.sample_rate))
-    return values, output.cpu()
+    return values, output[0].cpu()
 
 
 def _mean_curve(curves: Sequence[Curve]) -> Curve:
@@ -184,6 +188,13 @@ def _mean_curve(curves: Sequence[Curve]) -> Curve:
         values = {name: torch.tensor([place[name] for place in places]) for name in places[0]}
         means.append({name: float(value.nanmean()) for name, value in values.items()})
     return means
+
+
+def _stem_sounds(stem: str, outputs: Sequence[Tensor], shares: Sequence[float]) -> Sounds:
+    """The stem alone at the start, in the middle and at the end of its way."""
+    audio = {f"at {shares[i]:.2g}": outputs[i] for i in sorted({0, len(shares) // 2, len(shares) - 1})}
+    captions = {clip: f"each frame {clip.removeprefix('at ')} of its way to silence" for clip in audio}
+    return Sounds(f"{stem} alone", audio, captions)
 
 
 def _sounds(name: str, heard: Mapping[str, Tensor], stem: str, rest: str) -> Sounds:

@@ -66,7 +66,7 @@ def test_what_is_shipped_is_what_was_measured(run: Path, data: Path, tmp_path: P
     assert text == card_text(facts)
     assert "8000 Hz mono, 400 frames per second, 4.8 kbps" in text  # 400 Hz x 3 codebooks x 4 bits
     assert "--seed 5 --seconds 2 --train 4 --valid 2 --test 2" in text
-    assert "train_codec.py tiny-codec run=runs/tiny-codec`, 60 steps of 6 x 0.5 s, seed 0, 1.5 hours on CPU; the " in text
+    assert "train_codec.py tiny-codec run=runs/tiny-codec`, 60 steps of 6 x 0.5 s, seed 0, 1.5 hours on CPU" in text
     values = again["rows"][1]["against"]["target"]
     assert f"| drums | {values['si_sdr']:.1f} | {values['usdr']:.1f} |" in text
     assert f"| idempotence | {' | '.join(f'{share:.2f}' for share in again['tokens']['idempotence'])} |" in text

@@ -104,6 +104,14 @@ def test_occurrence_counts_what_was_written(steps_set: Path) -> None:
     assert divergence["bass – drums"][0] == pytest.approx(1.0) and divergence["bass"][0] == pytest.approx(0.0)
 
 
+def test_one_piece_has_no_halves_to_compare(tmp_path: Path) -> None:
+    (tmp_path / "test" / "a").mkdir(parents=True)
+    soundfile.write(tmp_path / "test" / "a" / "bass.wav", np.full(RATE, 0.25), RATE)
+    outcome = measure_occurrence(material(tmp_path, "bass"), config(tmp_path, "occurrence"))
+    assert {table.name for table in outcome.tables} == {"first_codebook", "unused", "entropy"}
+    assert [picture.name for picture in outcome.pictures] == ["histograms", "use"]
+
+
 def test_silence_of_the_toy_is_silent(steps_set: Path) -> None:
     silence = digital_silence(ToyCodec())
     assert silence.codes.tolist() == [8, 8] and silence.constant.tolist() == [1.0, 1.0]
@@ -245,7 +253,9 @@ def test_the_shift_silences_what_is_moved_all_the_way(steps_set: Path) -> None:
     assert alone["one vector, decoded from latents: level"][2] == pytest.approx(
         10 * np.log10(np.mean(np.square(moved))), abs=1e-2
     )
-    assert [sounds.name for sounds in outcome.sounds] == ["song 0 @ 0.0 s", "song 1 @ 0.0 s"]
+    assert [sounds.name for sounds in outcome.sounds] == ["bass alone", "song 0 @ 0.0 s", "song 1 @ 0.0 s"]
+    alone_audio = outcome.sounds[0].audio
+    assert list(alone_audio) == ["at 0", "at 0.5", "at 1"] and float(alone_audio["at 1"].abs().max()) == 0.0
     with pytest.raises(UserError, match="pair: vocals"):
         measure_shift(material(steps_set, "bass"), config(steps_set, "shift", pair=("vocals", "bass")))
 
