@@ -173,7 +173,7 @@ def _along(
 
 
 def _measure(codec: Codec, latents: Tensor, target: Tensor, spectral: bool) -> tuple[dict[str, float], Tensor]:
-    """Decode to `[1, N]` and compare with the target; the log-mel distance takes longest and is only measured on demand."""
+    """Decode to `[1, N]` and compare with the target; the log-mel distance, which takes longest, only on demand."""
     output = codec.decode(latents, target.shape[-1])
     values = {"level": rms_db(output), "si_sdr": float(si_sdr(output, target))}
     if spectral:
