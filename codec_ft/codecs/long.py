@@ -35,7 +35,7 @@ def encode_long(
         codec: on any device.
         audio: `[B, C, N]` at the codec's sample rate, on any device.
         n_codebooks: K, all of the codec's if None.
-        chunk_seconds: length of a chunk. A codec with segments of its own takes these instead.
+        chunk_seconds: length of a chunk, of whole segments where the codec has such.
         batch_size: chunks of each item that are computed at once. Memory grows with it; it pays on a GPU.
         progress: show a bar.
 
@@ -122,7 +122,7 @@ def latents_in_chunks(
     chunk, batch_size = _sizes(codec, chunk_seconds, batch_size)
     codec.check_audio(audio)
     if isinstance(codec, SegmentedEncodecCodec):
-        yield from _segments_in_batches(codec, audio, batch_size)
+        yield from _segments_in_batches(codec, audio, chunk, batch_size)
         return
     parts = _parts(codec, audio, chunk * batch_size)
     if isinstance(codec, DacCodec):
@@ -140,20 +140,23 @@ def _audio_in_chunks(codec: Codec, codes: Tensor, chunk: int, batch_size: int) -
     )
 
 
-def _segments_in_batches(codec: SegmentedEncodecCodec, audio: Tensor, batch_size: int) -> Iterator[Tensor]:
-    """Latents of all segments, of which `batch_size` full ones are encoded at once."""
-    length, stride = codec.segment_length, codec.segment_stride
-    n_samples, frames = audio.shape[-1], length // codec.hop_length
-    n_full = max(0, (n_samples - length) // stride + 1)
-    for first in range(0, n_full, batch_size):
-        count = min(batch_size, n_full - first)
-        window = audio[..., first * stride : (first + count - 1) * stride + length].to(_device(codec))
-        segments = window.unfold(-1, length, stride).permute(2, 0, 1, 3).flatten(0, 1)  # [count * B, C, length]
+def _segments_in_batches(codec: SegmentedEncodecCodec, audio: Tensor, chunk: int, batch_size: int) -> Iterator[Tensor]:
+    """Latents of all segments, in chunks of whole segments, of which `batch_size` are encoded at once."""
+    n_segments = max(1, chunk // codec.segment_stride)
+    step = n_segments * codec.segment_stride
+    length = step - codec.segment_stride + codec.segment_length
+    frames = n_segments * codec.segment_length // codec.hop_length
+    n_samples = audio.shape[-1]
+    n_chunks = max(0, (n_samples - length) // step + 1)
+    for first in range(0, n_chunks, batch_size):
+        count = min(batch_size, n_chunks - first)
+        window = audio[..., first * step : (first + count - 1) * step + length].to(_device(codec))
+        chunks = window.unfold(-1, length, step).permute(2, 0, 1, 3).flatten(0, 1)  # [count * B, C, length]
         # Taken for a file of its own, each ends with the beginning of a next segment, which is dropped.
-        latents = codec.encode(segments)[..., :frames]
+        latents = codec.encode(chunks)[..., :frames]
         yield latents.unflatten(0, (count, -1)).permute(1, 2, 0, 3).flatten(2)
-    if n_full * stride < n_samples:
-        yield codec.encode(audio[..., n_full * stride :].to(_device(codec)))
+    if n_chunks * step < n_samples:
+        yield codec.encode(audio[..., n_chunks * step :].to(_device(codec)))
 
 
 @torch.no_grad()

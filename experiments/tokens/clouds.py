@@ -109,8 +109,8 @@ def _findings(
         of_half = {reading: show_percent(found.last[half]) for reading, found in told.items()}
         findings.append(
             f"The last half of the codebooks alone gives {of_half['latents']}. The thesis found the last layers "
-            f"“random”, which would be 50 %; but their direction gives {of_half['direction']} and their length alone "
-            f"{of_half['length']}: they still say how loud the source is."
+            f"“random”, which would be 50 %; their direction gives {of_half['direction']} and their length, which goes "
+            f"with loudness, {of_half['length']}."
         )
     explained = everything.principal.explained
     findings.append(

@@ -100,15 +100,15 @@ def layer_parts(n_codebooks: int) -> dict[str, slice]:
 def partial_latents(codec: Codec, codes: Tensor, part: slice) -> Tensor:
     """What the layers of `part` add to the quantised latents: codes `[K, n]` of single frames to `[n, D]`.
 
-    Every codec here sums its layers, so it is the latents with them less those without.
+    Every codec here looks each frame's codes up by itself and sums its layers, so the frames need not be neighbours,
+    and it is the latents with these layers less those without.
     """
     first, last, _ = part.indices(codes.shape[0])
-    device = next(codec.parameters()).device
-    grid = codes.long().T[:, :, None].to(device)  # [n, K, 1]: each frame by itself
+    grid = codes.long()[None].to(next(codec.parameters()).device)  # [1, K, n]
     latents = codec.codes_to_latents(grid[:, :last])
     if first:
         latents = latents - codec.codes_to_latents(grid[:, :first])
-    return latents[..., 0].cpu()
+    return latents[0].T.cpu()
 
 
 def project(codec: Codec, frames: Sequence[Frames], part: slice) -> Cloud:

@@ -154,9 +154,9 @@ def _source_silence(codec: Codec, found: SourceCodes, rng: np.random.Generator) 
     chosen = rng.choice(len(sounding), size=min(RANDOM_GRIDS, len(sounding)), replace=False)
     grids = [decode_constant(codec, codes[0, :, sounding[i]]) for i in chosen]
     audio = {
-        "commonest": decode_constant(codec, modal)[0],
-        "commonest sounding": decode_constant(codec, modal_sounding)[0],
-        "random": grids[0][0],
+        "all frames": decode_constant(codec, modal)[0],
+        "sounding frames": decode_constant(codec, modal_sounding)[0],
+        "one frame": grids[0][0],
     }
     power = (10.0 ** (found.levels[found.active].double() / 10.0)).mean()
     return SourceSilence(
@@ -165,8 +165,8 @@ def _source_silence(codec: Codec, found: SourceCodes, rng: np.random.Generator) 
         share=is_modal.double().mean(dim=1),
         silent_share=(is_modal & ~found.active).sum(dim=1) / is_modal.sum(dim=1),
         level_db=10.0 * math.log10(float(power)),
-        modal_db=settled_db(audio["commonest"]),
-        modal_sounding_db=settled_db(audio["commonest sounding"]),
+        modal_db=settled_db(audio["all frames"]),
+        modal_sounding_db=settled_db(audio["sounding frames"]),
         random_db=torch.tensor([settled_db(grid) for grid in grids]),
         audio=audio,
     )
@@ -179,9 +179,9 @@ def _silence_sounds(silence: DigitalSilence) -> Sounds:
 
 def _source_sounds(source: str, result: SourceSilence) -> Sounds:
     captions = {
-        "commonest": f"of all frames, {show(result.modal_db, 'dB')} dBFS",
-        "commonest sounding": f"of sounding frames, {show(result.modal_sounding_db, 'dB')} dBFS",
-        "random": f"one sounding frame, {show(float(result.random_db[0]), 'dB')} dBFS",
+        "all frames": f"their commonest codes, {show(result.modal_db, 'dB')} dBFS",
+        "sounding frames": f"their commonest codes, {show(result.modal_sounding_db, 'dB')} dBFS",
+        "one frame": f"a sounding one, {show(float(result.random_db[0]), 'dB')} dBFS",
     }
     return Sounds(source, result.audio, captions)
 
