@@ -28,6 +28,7 @@ def benchmark() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_a_run_measures_skips_and_writes(tmp_path: Path, tiny_codec_folder: Path) -> None:
     words = [tiny_codec_folder, "--seconds", "0.2", "--seconds", "5000", "--limit", "0.001", "--chunks", "0.05x2"]
     done = subprocess.run(
