@@ -81,7 +81,7 @@ def linear_ticks(low: float, high: float, about: int = 4) -> list[float]:
 
 def log_ticks(low: float, high: float) -> list[float]:
     """Powers of ten within `low..high`, with 2 and 5 times them when there are few, thinned when there are many."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    first, last = math.floor(math.log10(low)), math.floor(math.log10(high))
     inside = [10.0**e for e in range(first, last + 1) if low <= 10.0**e <= high]
     if len(inside) < 3:
         inside = [m * 10.0**e for e in range(first, last + 1) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
