@@ -12,6 +12,27 @@ import torch
 from torch import Tensor
 
 from codec_ft.metrics.checks import check_same_audio_shape
+from codec_ft.metrics.metric import Metric
+
+METRICS: dict[str, Metric] = {
+    "log_mel_distance": Metric(
+        "log-mel distance",
+        "log10",
+        "down",
+        "Mean absolute difference of log10 mel amplitudes, averaged over windows of 2048 to 64 samples; 0.1 is a "
+        "mean difference of 2 dB. Floor at -80 dB.",
+        "Kumar et al., DAC, 2023",
+    ),
+    "log_spectral_distance": Metric(
+        "LSD",
+        "dB",
+        "down",
+        "Root mean square over frequency of the difference of the spectra in dB, averaged over frames "
+        "(window 2048, hop 512). Floor at -80 dB.",
+        "Gray and Markel, 1976",
+    ),
+}
+"""What this file measures."""
 
 MEL_WINDOWS = (2048, 1024, 512, 256, 128, 64)
 """Window lengths of the multi-scale mel distance, in samples; each hops by a quarter of itself."""

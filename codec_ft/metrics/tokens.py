@@ -19,6 +19,63 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from codec_ft.metrics.metric import Metric
+
+METRICS: dict[str, Metric] = {
+    "latent_mse": Metric(
+        "latent MSE",
+        "",
+        "down",
+        "Mean squared difference between the latents of the output and those of the target, in the space that the "
+        "codec names for it.",
+        "thesis, section 6.2.1",
+    ),
+    "token_accuracy": Metric(
+        "token accuracy",
+        "",
+        "up",
+        "Share of non-silent frames in which the output has the target's token, per codebook.",
+        "thesis, section 6.2",
+    ),
+    "copy_input_accuracy": Metric(
+        "copy-input accuracy",
+        "",
+        "up",
+        "Token accuracy of the untouched input: what doing nothing scores. A model is of use above it.",
+        "this project",
+    ),
+    "majority_token_accuracy": Metric(
+        "majority-token accuracy",
+        "",
+        "up",
+        "Token accuracy of always answering each codebook's most frequent token: what knowing nothing scores.",
+        "this project",
+    ),
+    "idempotence": Metric(
+        "idempotence",
+        "",
+        "up",
+        "Share of non-silent frames whose token is the same after decoding and encoding again: what even a perfect "
+        "answer may lose in the codec.",
+        "this project",
+    ),
+    "codebook_used": Metric(
+        "codes used",
+        "",
+        "up",
+        "How many of the codebook's codes occur at all, per codebook.",
+        "this project",
+    ),
+    "codebook_perplexity": Metric(
+        "codebook perplexity",
+        "",
+        "up",
+        "The number of equally frequent codes with the same entropy, per codebook; at most the codebook's size.",
+        "van den Oord et al., 2017",
+    ),
+}
+"""What is said about latents and tokens."""
+
 
 def active_frames(audio: Tensor, hop_length: int, threshold_db: float = -60.0) -> Tensor:
     """Which codec frames are not silent: `audio [B, C, N] -> bool [B, T]` with `T = ceil(N / hop_length)`.

@@ -9,6 +9,35 @@ import torch
 from torch import Tensor
 
 from codec_ft.metrics.checks import check_audio_pair
+from codec_ft.metrics.metric import Metric
+
+METRICS: dict[str, Metric] = {
+    "si_sdr": Metric(
+        "SI-SDR",
+        "dB",
+        "up",
+        "Scale-invariant ratio of target to everything else: means taken off, the target scaled to fit best. "
+        "Within ±100 dB; undefined for a silent target.",
+        "Le Roux et al., 2019",
+    ),
+    "usdr": Metric(
+        "uSDR",
+        "dB",
+        "up",
+        "Ratio of target to difference over the whole excerpt, samples and channels summed, 1e-7 added to both.",
+        "Mitsufuji et al., Music Demixing Challenge 2021",
+    ),
+    "sdr_med": Metric(
+        "SDR-med",
+        "dB",
+        "up",
+        "BSSEval v4 as in museval: ratio of target to difference in frames of one second, frames with a silent "
+        "target or estimate left out, median over frames, then over tracks.",
+        "Stöter et al., SiSEC 2018",
+        over_tracks="median",
+    ),
+}
+"""What this file measures."""
 
 CEILING_DB = 100.0
 """Ratios that would be infinite, or are too large to mean anything in 16 or 24 bits, are given as this."""

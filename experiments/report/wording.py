@@ -44,7 +44,7 @@ def metric_unit(name: str) -> str:
 
 def metric_arrow(name: str) -> str:
     """Arrow in the better direction; empty where the direction is not known."""
-    return {"up": "↑", "down": "↓"}[METRICS[name].direction] if name in METRICS else ""
+    return METRICS[name].arrow if name in METRICS else ""
 
 
 def show(value: object, unit: str = "") -> str:

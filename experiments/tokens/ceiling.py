@@ -128,7 +128,7 @@ def draw_ceiling(scores: Scores, kilobits: float) -> Figure:
         for source, by_count in scores.items():
             axis.plot(list(by_count), [values[metric] for values in by_count.values()], **look(source, sources))
         info = METRICS[metric]
-        axis.set_title(f"{info.name} {'↑' if info.direction == 'up' else '↓'}")
+        axis.set_title(f"{info.name} {info.arrow}")
         axis.set_ylabel(info.unit)
     for axis in axes[-1]:
         count_axis(axis, list(next(iter(scores.values()))), f"codebooks, {kilobits:.3g} kbit/s each")
