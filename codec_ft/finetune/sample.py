@@ -23,6 +23,7 @@ class Sample:
     """One item `[1, 1, N]` separated, with all that is known about it."""
 
     batch: Batch
+    floors: dict[str, Tensor]  # other audio that was measured, by name
     separation: Separation
     reference: Reference
     active: Tensor  # bool [1, T]: frames in which the target is not silent
@@ -59,6 +60,7 @@ def separate_sample(
     against = {"target": batch.target, "quantized_target": reference.quantized_target}
     return Sample(
         batch=batch,
+        floors=floors or {},
         separation=separation,
         reference=reference,
         active=active,
@@ -76,7 +78,7 @@ def separate_sample(
 
 
 def save_sample(folder: Path, sample: Sample, task: FinetuneTask, excerpt: Excerpt, checkpoint: str) -> None:
-    """Write the thesis' five wavs and the side-car of a sample.
+    """Write the thesis' five wavs, those of other floors (the mixture), and the side-car of a sample.
 
     Args:
         folder: of this sample.
@@ -104,6 +106,7 @@ def save_sample(folder: Path, sample: Sample, task: FinetuneTask, excerpt: Excer
         "quantized_input": sample.separation.quantized_input[0],
         "quantized_target": sample.reference.quantized_target[0],
         "target": sample.batch.target[0],
+        **{name: floor[0] for name, floor in sample.floors.items()},
     }
     write_sample(folder, audio, task.codec.sample_rate, side_car)
 
