@@ -25,6 +25,9 @@ def check_audio_pair(estimate: Tensor, target: Tensor) -> None:
     """
     check_same_audio_shape(estimate, target)
     for name, audio in (("estimate", estimate), ("target", target)):
+        # One bad sample spoils the sum, which is had much faster than a look at every sample.
+        if torch.isfinite(audio.detach().sum()):
+            continue
         bad = ~torch.isfinite(audio)
         if bad.any():
             first = int(bad.flatten(1).any(dim=1).nonzero()[0])

@@ -2,18 +2,32 @@
 
 from torch import Tensor
 
-from codec_ft.metrics import spectral, tokens, waveform
+from codec_ft.metrics import (
+    bss,
+    external,
+    frechet,
+    loudness,
+    onsets,
+    rolloff,
+    spectral,
+    stft_distance,
+    timbre,
+    tokens,
+    waveform,
+)
 from codec_ft.metrics.checks import check_audio_pair
 from codec_ft.metrics.metric import Metric
 from codec_ft.metrics.spectral import log_mel_distance, log_spectral_distance
 from codec_ft.metrics.waveform import sdr_med, si_sdr, usdr
 
-METRICS: dict[str, Metric] = {**waveform.METRICS, **spectral.METRICS, **tokens.METRICS}
+FAMILIES = (waveform, bss, spectral, stft_distance, timbre, loudness, rolloff, onsets, external, frechet, tokens)
+
+METRICS: dict[str, Metric] = {name: metric for family in FAMILIES for name, metric in family.METRICS.items()}
 """Every metric by its name, in the order in which tables show them."""
 
 
 def waveform_metrics(estimate: Tensor, target: Tensor, sample_rate: int) -> dict[str, Tensor]:
-    """All audio metrics of `estimate` against `target`, both `[B, C, N]`: name in `METRICS` -> `[B]`.
+    """The audio metrics that training watches, `estimate` against `target [B, C, N]`: name in `METRICS` -> `[B]`.
 
     Raises:
         ValueError: the shapes differ or a sample is NaN or infinite.

@@ -37,6 +37,9 @@ METRICS: dict[str, Metric] = {
 MEL_WINDOWS = (2048, 1024, 512, 256, 128, 64)
 """Window lengths of the multi-scale mel distance, in samples; each hops by a quarter of itself."""
 
+LSD_WINDOW = 2048
+"""Window length of the log-spectral distance, in samples; it hops by a quarter of itself."""
+
 AMPLITUDE_FLOOR = 1e-4
 """Amplitudes below this (-80 dB re a full-scale sine) count as this much before a logarithm is taken."""
 
@@ -89,7 +92,7 @@ def mel_bands(sample_rate: int, n_fft: int) -> int:
 # Built outside inference mode, for a tensor made inside it could never again take part in a backward pass.
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
-def _window(n_fft: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+def amplitude_window(n_fft: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Hann window `[n_fft]`, scaled so that a sine of amplitude 1 has a spectral peak of 1."""
     window = torch.hann_window(n_fft, dtype=torch.float64)
     return (2.0 * window / window.sum()).to(device=device, dtype=dtype)
@@ -97,8 +100,8 @@ def _window(n_fft: int, device: torch.device, dtype: torch.dtype) -> Tensor:
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
-def _filterbank(sample_rate: int, n_fft: int, n_mels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """`mel_filterbank` on a device."""
+def mel_filters(sample_rate: int, n_fft: int, n_mels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """`mel_filterbank` on a device, made once."""
     return mel_filterbank(sample_rate, n_fft, n_mels).to(device=device, dtype=dtype)
 
 
@@ -113,7 +116,7 @@ def amplitude_spectrogram(audio: Tensor, n_fft: int, hop_length: int) -> Tensor:
         audio.flatten(0, 1),
         n_fft,
         hop_length,
-        window=_window(n_fft, audio.device, audio.dtype),
+        window=amplitude_window(n_fft, audio.device, audio.dtype),
         center=True,
         pad_mode="constant",
         return_complex=True,
@@ -130,7 +133,7 @@ def log_mel(audio: Tensor, sample_rate: int, n_fft: int = 2048, hop_length: int 
     with torch.autocast(audio.device.type, enabled=False):
         audio = audio if audio.dtype == torch.float64 else audio.float()
         amplitudes = amplitude_spectrogram(audio, n_fft, hop_length)
-        mel = _filterbank(sample_rate, n_fft, n_mels, audio.device, audio.dtype) @ amplitudes
+        mel = mel_filters(sample_rate, n_fft, n_mels, audio.device, audio.dtype) @ amplitudes
         return mel.clamp(min=AMPLITUDE_FLOOR).log10()
 
 
@@ -160,7 +163,9 @@ def log_mel_distance(
     return torch.stack(per_window).mean(dim=0)
 
 
-def log_spectral_distance(estimate: Tensor, target: Tensor, n_fft: int = 2048, hop_length: int = 512) -> Tensor:
+def log_spectral_distance(
+    estimate: Tensor, target: Tensor, n_fft: int = LSD_WINDOW, hop_length: int = LSD_WINDOW // 4
+) -> Tensor:
     """Log-spectral distance (LSD) in dB per item, `[B, C, N], [B, C, N] -> [B]`.
 
     Per frame the root mean square over frequencies of the difference in dB of the amplitude spectra, floored at

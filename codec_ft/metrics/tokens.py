@@ -10,6 +10,11 @@ One accuracy has four readings, according to what is compared with the target's 
 - idempotence: the codes of the decoded target codes, `encode(decode(codes))`, what a perfect waveform could
   lose on its way through the codec;
 - majority-token accuracy: each codebook's most frequent code, what knowing nothing scores.
+
+A code of a residual codec refers to what the codes before it left over. Where one of those is wrong, the others of
+the frame may be equal to the target's and still mean something else; `cumulative_accuracy` counts no such frame.
+
+`codec_ft.metrics.token_counts` counts all of this for a track, so that tracks add up.
 """
 
 import math
@@ -36,6 +41,30 @@ METRICS: dict[str, Metric] = {
         "up",
         "Share of non-silent frames in which the output has the target's token, per codebook.",
         "thesis, section 6.2",
+    ),
+    "cumulative_accuracy": Metric(
+        "cumulative token accuracy",
+        "",
+        "up",
+        "Share of non-silent frames in which this and all coarser codebooks have the target's token.",
+        "this project",
+    ),
+    "top5_accuracy": Metric(
+        "top-5 accuracy",
+        "",
+        "up",
+        "Share of non-silent frames in which the target's token is among the five that are nearest to the output, "
+        "per codebook.",
+        "this project",
+    ),
+    "codebook_distance": Metric(
+        "codebook distance",
+        "",
+        "down",
+        "How far the vectors of the output's tokens are from those of the target's, per codebook: root mean square "
+        "over non-silent frames, divided by that of two of the target's frames drawn at random. 0: all right; 1: as "
+        "far off as any other token of the target; a constant answer scores 0.71 at best.",
+        "this project",
     ),
     "copy_input_accuracy": Metric(
         "copy-input accuracy",
@@ -73,6 +102,14 @@ METRICS: dict[str, Metric] = {
         "The number of equally frequent codes with the same entropy, per codebook; at most the codebook's size.",
         "van den Oord et al., 2017",
     ),
+    "code_entropy_gap": Metric(
+        "entropy gap",
+        "bit",
+        "zero",
+        "Entropy of the target's tokens less that of the output's over the same non-silent frames, per codebook. "
+        "Positive: the output uses fewer tokens, or the same few more often.",
+        "this project",
+    ),
 }
 """What is said about latents and tokens."""
 
@@ -101,12 +138,21 @@ def token_accuracy(codes: Tensor, target_codes: Tensor, active: Tensor) -> Tenso
     Raises:
         ValueError: the shapes do not fit; the message names them.
     """
-    if codes.shape != target_codes.shape:
-        raise ValueError(
-            "codes and target_codes must have one shape [B, K, T]: "
-            f"codes is {list(codes.shape)}, target_codes is {list(target_codes.shape)}"
-        )
-    return _select(codes == target_codes, active).double().mean(dim=1)
+    check_same_shape(codes, target_codes)
+    return select_active(codes == target_codes, active).double().mean(dim=1)
+
+
+def cumulative_accuracy(codes: Tensor, target_codes: Tensor, active: Tensor) -> Tensor:
+    """Share of active frames whose first `k` codes are all equal, `[B, K, T], [B, K, T], [B, T] -> [K]`.
+
+    The k-th number counts codebooks 1 to k: the first is the token accuracy of the first codebook, and none is larger
+    than the one before. NaN when no frame is active.
+
+    Raises:
+        ValueError: the shapes do not fit; the message names them.
+    """
+    check_same_shape(codes, target_codes)
+    return select_active((codes == target_codes).cumprod(dim=1), active).double().mean(dim=1)
 
 
 def majority_tokens(codes: Tensor, active: Tensor) -> Tensor:
@@ -117,7 +163,7 @@ def majority_tokens(codes: Tensor, active: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes do not fit or no frame is active.
     """
-    selected = _select(codes, active)
+    selected = select_active(codes, active)
     if selected.shape[1] == 0:
         raise ValueError("no frame is active, so no code is the most frequent one")
     return torch.stack([torch.bincount(row).argmax() for row in selected])
@@ -157,7 +203,7 @@ def top_k_accuracy(logits: Tensor, target_codes: Tensor, active: Tensor, k: int)
             f"logits is {list(logits.shape)}, target_codes is {list(target_codes.shape)}"
         )
     likeliest = logits.topk(k, dim=2).indices
-    return _select((likeliest == target_codes.unsqueeze(2)).any(dim=2), active).double().mean(dim=1)
+    return select_active((likeliest == target_codes.unsqueeze(2)).any(dim=2), active).double().mean(dim=1)
 
 
 @dataclass(frozen=True)
@@ -181,20 +227,64 @@ def codebook_usage(codes: Tensor, codebook_size: int) -> CodebookUsage:
     """
     if codes.ndim != 3 or codes.numel() == 0:
         raise ValueError(f"codes must be [B, K, T] and not empty: codes is {list(codes.shape)}")
-    if codes.min() < 0 or codes.max() >= codebook_size:
+    everywhere = torch.ones(codes.shape[0], codes.shape[2], dtype=torch.bool, device=codes.device)
+    return usage_of(code_histogram(codes, everywhere, codebook_size))
+
+
+def usage_of(histogram: Tensor) -> CodebookUsage:
+    """Usage of each codebook from how often each of its codes occurs, `[K, V]`; NaN where there are none."""
+    shares = histogram.double() / histogram.sum(dim=1, keepdim=True)
+    # xlogy is 0 for a code that never occurs, where a plain product would be NaN.
+    entropy_bits = -torch.xlogy(shares, shares).sum(dim=1) / math.log(2.0)
+    return CodebookUsage(used=(histogram > 0).sum(dim=1), perplexity=entropy_bits.exp2(), entropy_bits=entropy_bits)
+
+
+def code_histogram(codes: Tensor, active: Tensor, codebook_size: int) -> Tensor:
+    """How often each of the V codes occurs in the active frames, `[B, K, T], [B, T] -> [K, V]`.
+
+    Raises:
+        ValueError: the shapes do not fit, or a code is not in `0 .. V - 1`.
+    """
+    if codes.numel() and (codes.min() < 0 or codes.max() >= codebook_size):
         raise ValueError(
             f"codes must be in 0 .. {codebook_size - 1}, they reach from {int(codes.min())} to {int(codes.max())}"
         )
-    rows = codes.transpose(0, 1).flatten(1)
-    counts = torch.stack([torch.bincount(row, minlength=codebook_size) for row in rows])  # [K, V]
-    shares = counts.double() / rows.shape[1]
-    # xlogy is 0 for a code that never occurs, where a plain product would be NaN.
-    entropy_bits = -torch.xlogy(shares, shares).sum(dim=1) / math.log(2.0)
-    return CodebookUsage(used=(counts > 0).sum(dim=1), perplexity=entropy_bits.exp2(), entropy_bits=entropy_bits)
+    return torch.stack([torch.bincount(row, minlength=codebook_size) for row in select_active(codes, active)])
 
 
-def _select(values: Tensor, active: Tensor) -> Tensor:
-    """The active frames of all items side by side: `[B, K, T], [B, T] -> [K, frames]`."""
+def code_entropy_gap(codes: Tensor, target_codes: Tensor, active: Tensor, codebook_size: int) -> Tensor:
+    """Entropy of the target's codes less that of the output's, in bits, `[B, K, T], [B, K, T], [B, T] -> [K]`.
+
+    Positive where the output is poorer than the target. Counted frequencies underestimate an entropy the more, the
+    fewer frames there are; that is why both are taken from the same ones. NaN when no frame is active.
+
+    Raises:
+        ValueError: the shapes do not fit, or a code is not in `0 .. V - 1`.
+    """
+    check_same_shape(codes, target_codes)
+    output, target = (usage_of(code_histogram(grid, active, codebook_size)) for grid in (codes, target_codes))
+    return target.entropy_bits - output.entropy_bits
+
+
+def check_same_shape(codes: Tensor, target_codes: Tensor) -> None:
+    """Refuse two grids of codes that are not of one shape.
+
+    Raises:
+        ValueError: names both shapes.
+    """
+    if codes.shape != target_codes.shape:
+        raise ValueError(
+            "codes and target_codes must have one shape [B, K, T]: "
+            f"codes is {list(codes.shape)}, target_codes is {list(target_codes.shape)}"
+        )
+
+
+def select_active(values: Tensor, active: Tensor) -> Tensor:
+    """The active frames of all items side by side: `[B, K, T], [B, T] -> [K, frames]`.
+
+    Raises:
+        ValueError: the shapes do not fit; the message names them.
+    """
     if values.ndim != 3 or active.shape != (values.shape[0], values.shape[2]):
         raise ValueError(
             f"codes must be [B, K, T] and active [B, T]: codes is {list(values.shape)}, active is {list(active.shape)}"

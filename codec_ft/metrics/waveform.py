@@ -24,15 +24,17 @@ METRICS: dict[str, Metric] = {
         "uSDR",
         "dB",
         "up",
-        "Ratio of target to difference over the whole excerpt, samples and channels summed, 1e-7 added to both.",
+        "Ratio of target to difference over the whole excerpt, samples and channels summed, 1e-7 added to both: "
+        "always finite, and 0 dB where target and estimate are silent.",
         "Mitsufuji et al., Music Demixing Challenge 2021",
     ),
     "sdr_med": Metric(
         "SDR-med",
         "dB",
         "up",
-        "BSSEval v4 as in museval: ratio of target to difference in frames of one second, frames with a silent "
-        "target or estimate left out, median over frames, then over tracks.",
+        "BSSEval v4 as in museval: ratio of target to difference in frames of one second, median over frames, then "
+        "over tracks. Frames in which a target or an estimate is silent are left out, for all stems of a track that "
+        "are evaluated together; undefined for a stem that is silent throughout.",
         "Stöter et al., SiSEC 2018",
         over_tracks="median",
     ),
@@ -98,34 +100,75 @@ def sdr_frames(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
 
     Frames of one second that do not overlap; a last part of less than a second is dropped, but audio shorter than
     a second is one frame. Within a frame SDR is the plain ratio of target to difference: of BSSEval's four
-    numbers it is the one that does not depend on the 512-tap projections.
+    numbers it is the one that does not depend on the 512-tap projections (`codec_ft.metrics.bss` has the others).
 
-    NaN where target or estimate is silent, which as in museval means that the sum of the channels is zero in
-    every sample: stereo in perfect opposite phase counts too. Ratios above `CEILING_DB` are given as that
-    (museval: infinity for equal signals).
-
-    museval leaves a frame out for *all* stems of a track when any one of them is silent in it. For numbers that
-    compare with publications, evaluate the stems of a track together and spread the NaN over them before the
-    median.
+    NaN where target or estimate is silent (`is_silent`). Ratios above `CEILING_DB` are given as that (museval:
+    infinity for equal signals). Every item of the batch is judged by itself; `track_sdr_frames` has museval's rule
+    for the stems of one track.
     """
     check_audio_pair(estimate, target)
     length = min(sample_rate, target.shape[2])
-    n_frames = target.shape[2] // length
-    estimate, target = (
-        audio.double()[..., : n_frames * length].unflatten(2, (n_frames, length)) for audio in (estimate, target)
-    )  # [B, C, frames, length]
-    silent = torch.stack([(audio.sum(dim=1) == 0).all(dim=2) for audio in (estimate, target)]).any(dim=0)
-    energy = target.square().sum(dim=(1, 3))
-    distortion = (target - estimate).square().sum(dim=(1, 3))
+    starts = range(0, target.shape[2] - length + 1, length)
+    # Second by second: a track's stems in float64, and their differences, would be gigabytes.
+    seconds = (slice(start, start + length) for start in starts)
+    return torch.stack([_sdr_of_frame(estimate[..., second], target[..., second]) for second in seconds], dim=1)
+
+
+def _sdr_of_frame(estimate: Tensor, target: Tensor) -> Tensor:
+    """SDR of one frame in dB, `[B, C, n], [B, C, n] -> [B]`; NaN where one of the two is silent."""
+    silent = is_silent(estimate) | is_silent(target)
+    target = target.double()
+    energy, distortion = (
+        torch.linalg.vector_norm(signal, dim=(1, 2)).square() for signal in (target, target - estimate)
+    )
     # A target without energy is silent, so the smallest float keeps 0 / 0 away and changes no number that is kept.
     ratio = energy / distortion.clamp(min=torch.finfo(torch.float64).tiny)
     return (10.0 * ratio.log10()).clamp(max=CEILING_DB).masked_fill(silent, torch.nan)
 
 
-def sdr_med(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
-    """Median over seconds of the BSSEval v4 SDR in dB, `[B, C, N], [B, C, N] -> [B]`: museval's track score.
+def is_silent(audio: Tensor) -> Tensor:
+    """What counts as silent in museval, `[B, C, N] -> bool [B]`: the sum of the channels is zero in every sample.
 
-    The median of `sdr_frames` over the frames that are not NaN (Stöter et al., 2018); NaN where all are.
-    An even number of frames gives the mean of the middle two, as in NumPy.
+    So stereo in perfect opposite phase (left = -right) is silent too.
     """
-    return sdr_frames(estimate, target, sample_rate).nanquantile(0.5, dim=1)
+    return audio.sum(dim=1).abs().amax(dim=1) == 0
+
+
+def track_sdr_frames(estimates: Tensor, targets: Tensor, sample_rate: int) -> Tensor:
+    """BSSEval v4 SDR of every second of a track's stems in dB, `[S, C, N], [S, C, N] -> [S, frames]`, as museval.
+
+    `sdr_frames`, and museval's rule over the stems: a frame in which any target or estimate is silent (`is_silent`)
+    is NaN for *all* stems. Which stems are evaluated together therefore changes the numbers: publications on MUSDB18
+    take all four.
+
+    museval refuses a track in which a stem is silent from beginning to end. Here that stem is NaN in every frame,
+    for there is nothing to measure in it, and the other stems are judged as if it were not there.
+    """
+    return spread_silence(sdr_frames(estimates, targets, sample_rate), is_silent(estimates) | is_silent(targets))
+
+
+def spread_silence(frames: Tensor, silent_stems: Tensor) -> Tensor:
+    """museval's rule over the stems of a track, for `frames [S, frames]` that were computed one stem at a time.
+
+    A frame that is NaN in one stem is NaN in all; but for `silent_stems`, bool `[S]`, in which target or estimate is
+    silent from beginning to end: these say nothing about the others.
+    """
+    silent = frames.isnan()[~silent_stems]
+    return frames.masked_fill(silent.any(dim=0), torch.nan)
+
+
+def median_over_frames(frames: Tensor) -> Tensor:
+    """The track scores of museval, `[S, frames] -> [S]`: the median over the frames that are not NaN.
+
+    NaN where all are. An even number of frames gives the mean of the middle two, as in NumPy.
+    """
+    return frames.nanquantile(0.5, dim=1)
+
+
+def sdr_med(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
+    """Median over seconds of the BSSEval v4 SDR in dB, `[B, C, N], [B, C, N] -> [B]` (Stöter et al., 2018).
+
+    `median_over_frames` of `sdr_frames`: each item of the batch by itself, NaN where every second is silent. For all
+    stems of one track take the median of `track_sdr_frames` instead: that is museval's track score.
+    """
+    return median_over_frames(sdr_frames(estimate, target, sample_rate))

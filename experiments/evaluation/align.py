@@ -1,5 +1,6 @@
 """Read an item's reference and estimates as audio of one rate, width and length, and say what had to be changed."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,15 @@ CLEARLY = 0.05
 
 
 @dataclass(frozen=True)
+class Note:
+    """What was done to an estimate, or looks wrong about it; `text` is a clause without its end."""
+
+    system: str
+    item: Item
+    text: str
+
+
+@dataclass(frozen=True)
 class Aligned:
     """An item, ready to be measured.
 
@@ -30,21 +40,21 @@ class Aligned:
         reference: float32 [C, N].
         estimates: system -> float32 [C, N].
         sample_rate: in Hz.
-        notes: a sentence each on what was changed or looks wrong.
+        notes: on what was changed or looks wrong.
     """
 
     reference: np.ndarray
     estimates: Mapping[str, np.ndarray]
     sample_rate: int
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 def read_aligned(
     comparison: Comparison,
     item: Item,
-    *,
     sample_rate: int | None = None,
     channels: int | None = None,
+    *,
     align: bool = False,
 ) -> Aligned:
     """Read an item's reference and all estimates of it.
@@ -60,29 +70,44 @@ def read_aligned(
         UserError: a file cannot be used, or an estimate is so much longer or shorter that it cannot belong here.
     """
     reference, rate = read_sum(comparison.references.files[item], sample_rate, channels)
-    notes: list[str] = []
+    notes: list[Note] = []
     estimates: dict[str, np.ndarray] = {}
     for system in comparison.systems_of(item):
         paths = system.files[item]
-        about = f"{system.name}, {item[1]} of {item[0]}"
+        texts = []
         estimate, _ = read_sum(paths, rate, len(reference))
         info = audio_info(paths[0])
         if info.sample_rate != rate:
-            notes.append(f"{about}: resampled from {info.sample_rate} to {rate} Hz.")
+            texts.append(f"resampled from {info.sample_rate} to {rate} Hz")
         if info.channels != len(reference):
-            notes.append(f"{about}: {_channels(info.channels)} made {_channels(len(reference))}.")
+            texts.append(f"{_channels(info.channels)} made {_channels(len(reference))}")
         estimate, changed = _fit_length(estimate, reference.shape[1], rate, paths[0])
-        notes += [f"{about}: {changed}."] if changed else []
+        texts += [changed] if changed else []
         if system.role != "floor":
             delay = find_delay(reference, estimate, rate)
             if delay:
                 late = "late" if delay > 0 else "early"
                 done = "shifted back" if align else "measured as it is; --align shifts it back"
-                notes.append(f"{about}: {abs(delay)} samples {late}, {done}.")
+                texts.append(f"{abs(delay)} samples {late}, {done}")
             if align and delay:
                 estimate = _shift(estimate, -delay)
         estimates[system.name] = estimate
+        if system.role != "floor":  # a mixture that is made stereo or resampled is nobody's news
+            notes += [Note(system.name, item, text) for text in texts]
     return Aligned(reference, estimates, rate, tuple(notes))
+
+
+def group_notes(notes: Sequence[Note]) -> list[str]:
+    """One sentence for all notes on a system that differ in their item and their numbers only."""
+    groups: dict[tuple[str, str], list[Note]] = {}
+    for note in notes:
+        groups.setdefault((note.system, re.sub(r"\d+", "0", note.text)), []).append(note)
+    sentences = []
+    for (system, _), alike in groups.items():
+        track, stem = alike[0].item
+        more = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
+        sentences.append(f"{system}: {alike[0].text} ({stem} of {track}{more}).")
+    return sentences
 
 
 def read_sum(paths: Sequence[Path], sample_rate: int | None, channels: int | None) -> tuple[np.ndarray, int]:

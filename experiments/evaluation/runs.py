@@ -1,4 +1,4 @@
-"""The samples of training runs as a comparison: inputs are floors, outputs are judged, quantised targets the ceiling."""
+"""The samples of training runs as a comparison: inputs are floors, outputs judged, quantised targets the ceiling."""
 
 import json
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from codec_ft.data.tracks import MIXTURE
+from codec_ft.data.tracks import MIXTURE, SEPARATED
 from codec_ft.errors import UserError
 from experiments.evaluation.layout import Item
 from experiments.evaluation.systems import Comparison, Role, System, select
@@ -68,7 +68,7 @@ def compare_runs(
             item = (f"{facts['track']} at {float(facts['start']):g} s", str(facts["stem"]))
             source = str(facts.get("input", MIXTURE))
             roles: dict[str, tuple[str, Role]] = {
-                "input": (source, "floor" if source == MIXTURE else "input"),
+                "input": (source.removeprefix(f"{SEPARATED}/"), "floor" if source == MIXTURE else "input"),
                 "mixture": (MIXTURE, "floor"),
                 "quantized_input": (UNTOUCHED + of_codec, "floor"),
                 "quantized_target": (CEILING + of_codec, "ceiling"),

@@ -17,6 +17,9 @@ from experiments.evaluation.layout import Item, find_files
 Role = Literal["floor", "input", "system", "ceiling"]
 """The mixture, the separated stems that were to be enhanced, what is judged, and the reference through a codec."""
 
+RESERVED = (MIXTURE, "reference")
+"""Names that tables and folders need themselves."""
+
 NAMED = 3
 """Names that a note gives as examples."""
 
@@ -68,6 +71,13 @@ class Comparison:
         """Tracks, sorted."""
         return sorted({track for track, _ in self.items})
 
+    def of_track(self, track: str) -> "Comparison":
+        """The part of the comparison that is about one track."""
+        items = tuple(item for item in self.items if item[0] == track)
+        kept = set(items)
+        systems = tuple(_only(system, kept) for system in self.systems if kept & set(system.files))
+        return Comparison(_only(self.references, kept), systems, items, ())
+
     def systems_of(self, item: Item) -> list[System]:
         """The systems that have an answer for an item."""
         return [system for system in self.systems if item in system.files]
@@ -103,17 +113,15 @@ def compare_folders(
     only_stem = stems[0] if len(stems) == 1 else None
     found = _references(Path(references), reference_layout, split, only_stem)
     true = System("reference", "ceiling", str(references), {item: (path,) for item, path in found.items()})
-    named = [(*_name(word), "system") for word in estimates] + ([(*_name(input), "input")] if input else [])
-    names = _unique([(name, folder) for name, folder, _ in named])
+    words = [*([input] if input else []), *estimates]
+    roles: list[Role] = [*(["input"] if input else []), *("system" for _ in estimates)]
     systems = [
         System(name, role, str(folder), _estimates(folder, layout, split, only_stem))
-        for name, (_, folder, role) in zip(names, named, strict=True)
+        for role, (name, folder) in zip(roles, _named(words), strict=True)
     ]
     mixture = _mixture(true)
     floors = [mixture] if mixture.files else []
-    inputs = [system for system in systems if system.role == "input"]
-    systems = [system for system in systems if system.role == "system"]
-    return select(true, (*floors, *inputs, *systems), stems=stems, tracks=tracks)
+    return select(true, (*floors, *systems), stems=stems, tracks=tracks)
 
 
 def select(
@@ -191,29 +199,27 @@ def _mixture(references: System) -> System:
     return System(MIXTURE, "floor", "the mixture as it is", files)
 
 
-def _name(word: str) -> tuple[str, Path]:
-    """ "name=folder" or "folder" -> name and folder."""
-    name, equals, folder = word.partition("=")
-    if equals and name and not Path(word).exists():
-        return name, Path(folder)
-    return Path(word).resolve().name, Path(word)
-
-
-def _unique(named: Sequence[tuple[str, Path]]) -> list[str]:
-    """Names that differ: where two folders have the same one, the folder above tells them apart.
+def _named(words: Sequence[str]) -> list[tuple[str, Path]]:
+    """Names and folders of systems; where two folders have one name, the folder above tells them apart.
 
     Raises:
-        UserError: that does not help.
+        UserError: that does not help, or the name cannot be that of a file.
     """
-    names = [name for name, _ in named]
-    names = [
-        f"{folder.resolve().parent.name}/{name}" if names.count(name) > 1 else name
-        for name, (_, folder) in zip(names, named, strict=True)
-    ]
-    for name in names:
-        if names.count(name) > 1 or name in (MIXTURE, "reference"):
-            raise UserError(f"{name}: two systems have this name. Name them: first={named[0][1]}.")
-    return names
+    named = []
+    for word in words:
+        name, equals, folder = word.partition("=")
+        if equals and not Path(word).exists():
+            named.append((name, Path(folder)))
+        else:
+            path = Path(word).resolve()
+            alike = [other for other in words if Path(other).resolve().name == path.name]
+            named.append((path.name if len(alike) == 1 else f"{path.name} ({path.parent.name})", Path(word)))
+    for name, path in named:
+        if [other for other, _ in named].count(name) > 1 or name in RESERVED:
+            raise UserError(f"{name}: the name is taken. Give another: my_name={path}")
+        if "/" in name or not name or name.startswith("."):
+            raise UserError(f"{name}={path}: a name is also that of a file; leave out slashes and a dot in front.")
+    return named
 
 
 def _only(system: System, items: set[Item]) -> System:

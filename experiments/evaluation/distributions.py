@@ -1,0 +1,114 @@
+"""Tables of what is no number per track: rolloff errors and tokens over frames, Frechet distances over sets."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+import torch
+
+from codec_ft.metrics.frechet import Gaussian, frechet_distance, frechet_infinity, words
+from codec_ft.metrics.rolloff import ROLLOFF_EDGES, rolloff_histogram
+from experiments.evaluation.results import Row
+
+
+def _by_system(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
+    """stem -> system -> rows."""
+    found: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        found.setdefault(row.stem, {}).setdefault(row.system, []).append(row)
+    return found
+
+
+def rolloff_table(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, Any]]]:
+    """stem -> system -> histogram, median and quartiles of the rolloff errors of all frames (MSG's figure 5)."""
+    table: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for stem, systems in _by_system(rows).items():
+        for system, answers in systems.items():
+            errors = np.concatenate([row.rolloff for row in answers])
+            if errors.size:
+                low, median, high = np.quantile(errors, (0.25, 0.5, 0.75)).tolist()
+                table[stem][system] = {
+                    "edges": list(ROLLOFF_EDGES),
+                    "counts": rolloff_histogram(torch.from_numpy(errors)).tolist(),
+                    "median": median,
+                    "low": low,
+                    "high": high,
+                    "frames": int(errors.size),
+                }
+    return dict(table)
+
+
+def token_table(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """stem -> what the tokens of each system say over all active frames, per codebook."""
+    table: dict[str, dict[str, Any]] = {}
+    for stem, systems in _by_system(rows).items():
+        counted = {
+            system: reduce(add, [row.tokens for row in answers if row.tokens is not None])
+            for system, answers in systems.items()
+            if any(row.tokens is not None for row in answers)
+        }
+        if not counted:
+            continue
+        readings = {system: counts.readings() for system, counts in counted.items()}
+        first = next(iter(counted))
+        table[stem] = {
+            "frames": counted[first].frames,
+            "majority": readings[first]["majority_token_accuracy"],
+            "target_entropy_bits": readings[first]["code_entropy_gap"] + readings[first]["codebook_perplexity"].log2(),
+            "systems": {
+                system: {
+                    "token_accuracy": reading["token_accuracy"],
+                    "cumulative_accuracy": reading["cumulative_accuracy"],
+                    "top5_accuracy": reading["top5_accuracy"],
+                    "codebook_distance": reading["codebook_distance"],
+                    "entropy_bits": reading["codebook_perplexity"].log2(),
+                }
+                for system, reading in readings.items()
+            },
+        }
+    return table
+
+
+def frechet_table(rows: Sequence[Row], references: Sequence[Row], embedding: str | None) -> list[dict[str, Any]]:
+    """The Frechet distance of each stem and system from the references of that stem, with all that it depends on."""
+    table: list[dict[str, Any]] = []
+    true = _by_system(references)
+    for stem, systems in _by_system(rows).items():
+        of_stem = [row.gaussian for row in true[stem]["reference"] if row.gaussian is not None]
+        if embedding is None or not of_stem:
+            continue
+        reference = Gaussian.merge(of_stem)
+        for system, answers in systems.items():
+            parts = [row.gaussian for row in answers if row.gaussian is not None]
+            if not parts:
+                continue
+            gaussian = Gaussian.merge(parts)
+            distance = frechet_distance(gaussian, reference)
+            infinity = frechet_infinity(np.concatenate([row.vectors for row in answers if row.gaussian]), reference)
+            seconds = sum(row.seconds for row in answers)
+            table.append(
+                {
+                    "stem": stem,
+                    "system": system,
+                    "embedding": embedding,
+                    "value": distance,
+                    "infinity": infinity.value,
+                    "vectors": gaussian.n,
+                    "reference_vectors": reference.n,
+                    "seconds": seconds,
+                    "dimension": len(reference.mean),
+                    "words": words(
+                        distance,
+                        embedding=embedding,
+                        dimension=len(reference.mean),
+                        reference=f"the {stem} of the {len(of_stem)} references",
+                        n=gaussian.n,
+                        seconds=seconds,
+                        infinity=infinity,
+                    ),
+                }
+            )
+    return table

@@ -1,0 +1,270 @@
+"""Measure one track: every stem of it, as every system has it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codec_ft.audio.files import to_channels
+from codec_ft.audio.resample import resample
+from codec_ft.errors import UserError
+from codec_ft.metrics.bss import BssReferences
+from codec_ft.metrics.external import TOOLS
+from codec_ft.metrics.frechet import Gaussian
+from codec_ft.metrics.joint import msg_metrics, spectral_metrics
+from codec_ft.metrics.loudness import integrated_loudness
+from codec_ft.metrics.msg_signal import msg_signal
+from codec_ft.metrics.waveform import is_silent, median_over_frames, sdr_frames, si_sdr, spread_silence, usdr
+from experiments.evaluation.align import Aligned, Note, read_aligned
+from experiments.evaluation.coding import Coded, Coder, embed
+from experiments.evaluation.layout import Item
+from experiments.evaluation.results import Row
+from experiments.evaluation.systems import Comparison
+
+KEPT_VECTORS = 500
+"""Embeddings kept of each item, evenly spread over it, to extrapolate the Frechet distance from."""
+
+TOKEN_METRICS = ("token_accuracy", "cumulative_accuracy", "top5_accuracy", "codebook_distance")
+"""Of the first codebook, as single numbers of a track; the table of tokens has all codebooks."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure.
+
+    Attributes:
+        sample_rate: in Hz; None is that of each reference.
+        channels: None is that of each reference.
+        align: take constant delays out.
+        codec: whose ceiling, tokens and latents are measured; None is none.
+        embedding: of the Frechet distance; None is the codec's latents, where there is a codec.
+        bss: also ISR, SIR and SAR.
+        tools: external tools to ask, see `codec_ft.metrics.external`.
+        device: where codec and embedding compute.
+    """
+
+    sample_rate: int | None = None
+    channels: int | None = None
+    align: bool = False
+    codec: str | None = "demo"
+    embedding: str | None = None
+    bss: bool = False
+    tools: tuple[str, ...] = ()
+    device: str = "cpu"
+
+
+@dataclass
+class Measured:
+    """A measured track.
+
+    Attributes:
+        rows: one per stem and system.
+        references: one per stem, with the embeddings of the reference and nothing else.
+        notes: what was changed in the files that were read.
+        left_out: a sentence on each item that could not be measured.
+        sample_rate: at which the audio was measured, in Hz.
+        channels: of the audio that was measured.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    references: list[Row] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    sample_rate: int = 0
+    channels: int = 0
+
+
+def measure_track(comparison: Comparison, settings: Settings) -> Measured:
+    """Measure all items of one track, reading one stem at a time.
+
+    A stem of which a file is bad is left out for all systems, so that all are measured on the same tracks.
+    """
+    measured = Measured()
+    coder = Coder(settings.codec, settings.device) if settings.codec else None
+    silent: dict[tuple[str, str], bool] = {}
+    # The mixture is the answer to every stem: it is encoded once.
+    known: dict[tuple[Path, ...], Coded] = {}
+    for item in comparison.items:
+        try:
+            aligned = read_aligned(comparison, item, settings.sample_rate, settings.channels, align=settings.align)
+        except UserError as error:
+            measured.left_out.append(f"{item[1]} of {item[0]}: left out for all systems. {error}")
+            continue
+        measured.notes += aligned.notes
+        measured.sample_rate, measured.channels = aligned.sample_rate, len(aligned.reference)
+        coded = _code(comparison, item, aligned, coder, known)
+        aligned = with_ceiling(comparison, aligned, coder, coded)
+        rows = _measure_audio(item, aligned, settings, silent)
+        if coder:
+            _add_tokens(rows, coded, coder, aligned)
+        _add_second(rows, comparison, aligned, coder)
+        measured.references.append(_add_embeddings(rows, item, aligned, coded, settings))
+        measured.rows += rows
+    _judge_stems_together(measured.rows, silent)
+    if settings.bss:
+        _add_projections(measured.rows, comparison, settings, coder)
+    return measured
+
+
+def with_ceiling(
+    comparison: Comparison, aligned: Aligned, coder: Coder | None, coded: Mapping[str, Coded] | None = None
+) -> Aligned:
+    """Add the reference through the codec as one more estimate, where the comparison has no ceiling of its own."""
+    if coder is None or any(system.role == "ceiling" for system in comparison.systems):
+        return aligned
+    reference = coded["reference"] if coded else coder.code(aligned.reference, aligned.sample_rate)
+    ceiling = resample(coder.decode(reference), coder.codec.sample_rate, aligned.sample_rate)
+    ceiling = _cut_or_pad(to_channels(ceiling, len(aligned.reference)), aligned.reference.shape[1])
+    return replace(aligned, estimates={**aligned.estimates, coder.ceiling: ceiling})
+
+
+def _code(
+    comparison: Comparison, item: Item, aligned: Aligned, coder: Coder | None, known: dict[tuple[Path, ...], Coded]
+) -> dict[str, Coded]:
+    """The reference and every estimate through the codec; nothing without one."""
+    if coder is None:
+        return {}
+    coded = {"reference": coder.code(aligned.reference, aligned.sample_rate)}
+    for system in comparison.systems_of(item):
+        files = system.files[item]
+        if files not in known:
+            made = coder.code(aligned.estimates[system.name], aligned.sample_rate)
+            if system.role != "floor":
+                coded[system.name] = made
+                continue
+            known[files] = made
+        coded[system.name] = known[files]
+    return coded
+
+
+def _measure_audio(item: Item, aligned: Aligned, settings: Settings, silent: dict[tuple[str, str], bool]) -> list[Row]:
+    """A row per system with all metrics of its audio against the reference's."""
+    target, rate = torch.from_numpy(aligned.reference), aligned.sample_rate
+    estimates = {name: torch.from_numpy(audio) for name, audio in aligned.estimates.items()}
+    seconds = target.shape[1] / rate
+    spectral = spectral_metrics(list(estimates.values()), target, rate)
+    msg = msg_metrics([msg_signal(audio, rate) for audio in estimates.values()], msg_signal(target, rate))
+    loudness = integrated_loudness(target, rate)
+    rows = []
+    for (name, audio), of_spectrum, of_msg in zip(estimates.items(), spectral, msg, strict=True):
+        values = _ratios(audio, target) | of_spectrum
+        values["loudness_error"] = integrated_loudness(audio, rate) - loudness
+        values |= of_msg.metrics()
+        values |= {tool: float(TOOLS[tool](audio[None], target[None], rate)[0]) for tool in settings.tools}
+        errors = of_msg.rolloff_errors[~of_msg.rolloff_errors.isnan()].numpy()
+        frames = {"sdr": sdr_frames(audio[None], target[None], rate)[0].numpy()}
+        rows.append(Row(*item, name, seconds, values, frames=frames, rolloff=errors))
+        silent[item[1], name] = bool((is_silent(audio[None]) | is_silent(target[None])).item())
+    return rows
+
+
+def _ratios(estimate: Tensor, target: Tensor) -> dict[str, float]:
+    """The whole-track ratios of audio `[C, N]`."""
+    pair = estimate[None], target[None]
+    return {"usdr": float(usdr(*pair)), "si_sdr": float(si_sdr(*pair))}
+
+
+def _add_tokens(rows: list[Row], coded: dict[str, Coded], coder: Coder, aligned: Aligned) -> None:
+    """Count each row's tokens; a ceiling that was just made of the reference is encoded here, for the idempotence."""
+    for row in rows:
+        if row.system not in coded:
+            coded[row.system] = coder.code(aligned.estimates[row.system], aligned.sample_rate)
+        row.tokens = coder.count(coded[row.system], coded["reference"])
+        readings = row.tokens.readings()
+        row.values |= {name: float(readings[name][0]) for name in TOKEN_METRICS}
+
+
+def _add_second(rows: list[Row], comparison: Comparison, aligned: Aligned, coder: Coder | None) -> None:
+    """Measure against the ceiling instead of the reference: what the codec cannot say costs nothing there.
+
+    In mono at the codec's rate, where there is a codec: beyond it the ceiling is silent.
+    """
+    ceilings = [system.name for system in comparison.systems if system.role == "ceiling"]
+    ceiling = coder.ceiling if coder and not ceilings else ceilings[0] if ceilings else None
+    if ceiling is None or ceiling not in aligned.estimates:
+        return
+    rate = coder.codec.sample_rate if coder else aligned.sample_rate
+    audio = {
+        name: torch.from_numpy(resample(to_channels(estimate, 1), aligned.sample_rate, rate) if coder else estimate)
+        for name, estimate in aligned.estimates.items()
+    }
+    target = audio.pop(ceiling)
+    spectral = dict(zip(audio, spectral_metrics(list(audio.values()), target, rate), strict=True))
+    for row in rows:
+        if row.system in audio:
+            estimate = audio[row.system]
+            frames = sdr_frames(estimate[None], target[None], rate)
+            row.second = _ratios(estimate, target) | {
+                "sdr_med": float(median_over_frames(frames)[0]),
+                "log_mel_distance": spectral[row.system]["log_mel_distance"],
+                "log_spectral_distance": spectral[row.system]["log_spectral_distance"],
+            }
+
+
+def _add_embeddings(
+    rows: list[Row], item: Item, aligned: Aligned, coded: Mapping[str, Coded], settings: Settings
+) -> Row:
+    """Sum up the embeddings of each row, and of the reference, which gets a row of its own."""
+    reference = Row(*item, "reference", aligned.reference.shape[1] / aligned.sample_rate)
+    for row in (reference, *rows):
+        if settings.embedding is None and row.system in coded:
+            vectors = coded[row.system].latents[0].T.cpu().numpy()
+        elif settings.embedding is not None:
+            audio = aligned.reference if row is reference else aligned.estimates[row.system]
+            vectors = embed(settings.embedding, audio, aligned.sample_rate, settings.device)
+        else:
+            continue
+        row.gaussian = Gaussian.of(vectors)
+        row.vectors = vectors[:: max(1, -(-len(vectors) // KEPT_VECTORS))].astype(np.float32)
+    return reference
+
+
+def _judge_stems_together(rows: list[Row], silent: Mapping[tuple[str, str], bool]) -> None:
+    """Spread museval's silent frames over the stems of each system, and take the medians."""
+    for system in dict.fromkeys(row.system for row in rows):
+        own = [row for row in rows if row.system == system]
+        lengths = [len(row.frames["sdr"]) for row in own]
+        if len(set(lengths)) == 1:
+            frames = torch.from_numpy(np.stack([row.frames["sdr"] for row in own]))
+            together = spread_silence(frames, torch.tensor([silent[row.stem, system] for row in own]))
+            for row, spread in zip(own, together, strict=True):
+                row.frames["sdr"] = spread.numpy()
+        for row in own:
+            row.values["sdr_med"] = float(median_over_frames(torch.from_numpy(row.frames["sdr"])[None])[0])
+
+
+def _add_projections(rows: list[Row], comparison: Comparison, settings: Settings, coder: Coder | None) -> None:
+    """ISR, SIR and SAR of every system that has all stems of the track, and their medians.
+
+    All stems of all systems are read again, together, which takes the memory of the whole track.
+    """
+    items = [item for item in comparison.items if any((row.track, row.stem) == item for row in rows)]
+    read = [
+        with_ceiling(
+            comparison,
+            read_aligned(comparison, item, settings.sample_rate, settings.channels, align=settings.align),
+            coder,
+        )
+        for item in items
+    ]
+    if len({aligned.reference.shape for aligned in read}) != 1:
+        return
+    references = BssReferences(torch.from_numpy(np.stack([a.reference for a in read])), read[0].sample_rate)
+    for system in read[0].estimates:
+        own = [row for row in rows if row.system == system]
+        if len(own) < len(items):
+            continue
+        found = references.evaluate(torch.from_numpy(np.stack([aligned.estimates[system] for aligned in read])))
+        for name in ("isr", "sir", "sar"):
+            frames = getattr(found, name)
+            for row, of_stem, median in zip(own, frames, median_over_frames(frames), strict=True):
+                row.frames[name] = of_stem.numpy()
+                row.values[f"{name}_med"] = float(median)
+
+
+def _cut_or_pad(audio: np.ndarray, length: int) -> np.ndarray:
+    """`[C, N]` to exactly `length` samples: resampling there and back may round differently."""
+    return np.pad(audio[:, :length], ((0, 0), (0, max(0, length - audio.shape[1]))))
