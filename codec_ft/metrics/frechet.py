@@ -4,10 +4,14 @@ Both sets are described by the mean and the covariance of their embeddings, and 
 Gaussians is taken (Kilgour et al., 2019). It says nothing about a single file, and no number means anything without
 the embedding, the reference set and the number of vectors: `words` says all of it in one line.
 
-From few vectors the distance comes out too large: n vectors in D dimensions that are drawn from the reference itself
-are about `D / (4 n)` of its total variance away from it. Systems that were measured on different numbers of vectors
-must not be compared. `frechet_infinity` extrapolates to infinitely many; it corrects for the number of vectors, not for
-that of tracks, and a few tracks are a narrow view of music however many vectors they give.
+From few vectors the distance from other music comes out too large: n vectors in D dimensions that are drawn from the
+reference itself are about `D / (4 n)` of its total variance away from it. Systems that were measured on different
+numbers of vectors must not be compared. `frechet_infinity` extrapolates to infinitely many; it corrects for the number
+of vectors, not for that of tracks, and a few tracks are a narrow view of music however many vectors they give.
+
+Where the reference is the clean stems of the very tracks that were separated, both sets share what is accidental about
+them. Then the distance has no such excess, and the extrapolation, which takes it away all the same, comes out too low,
+for good systems even below zero: read the plain distance.
 """
 
 import math
@@ -33,7 +37,8 @@ METRICS: dict[str, Metric] = {
         "",
         "down",
         "Frechet audio distance extrapolated to infinitely many vectors: the intercept of a line through the distances "
-        "of random subsets against one over their size. May be a little below zero.",
+        "of random subsets against one over their size. For a reference of other tracks than those measured: against "
+        "their own clean stems it is too low, and may be negative.",
         "Chong & Forsyth, 2020; Gui et al., 2024",
     ),
 }
@@ -135,7 +140,7 @@ def frechet_infinity(embeddings: np.ndarray | Tensor, reference: Gaussian, *, se
 
     Args:
         embeddings: `[n, D]`, `n >= 4 D`.
-        reference: what they are measured against.
+        reference: what they are measured against, of other tracks: against the same tracks the value is too low.
         seed: of the random subsets; the same seed gives the same number.
 
     Returns:

@@ -109,17 +109,17 @@ def onset_strength(signal: Tensor) -> Tensor:
     """
     signal = signal.double()
     # librosa's window is not scaled; a mel power of it is this much larger than one of amplitudes of sines.
-    filters = (slaney_filterbank() * (WINDOW / 4) ** 2).T
+    filters = (slaney_filterbank() * (WINDOW / 4) ** 2).T.to(signal.device)
     mel = torch.cat(
         [
             amplitude_frames(signal, WINDOW, HOP_LENGTH, first, last).square_() @ filters
             for first, last in frame_blocks(signal, WINDOW, HOP_LENGTH)
         ]
     )  # [T, 128]
-    decibels = 10.0 * mel.clamp(min=_POWER_FLOOR).log10()
-    decibels = decibels.clamp(min=float(decibels.max()) - _DYNAMIC_RANGE_DB)
-    rise = decibels.diff(dim=0).clamp(min=0.0).mean(dim=1)
-    return functional.pad(rise, (1 + WINDOW // (2 * HOP_LENGTH), 0))[: len(mel)]
+    decibels = mel.clamp_(min=_POWER_FLOOR).log10_().mul_(10.0)
+    decibels.clamp_(min=float(decibels.max()) - _DYNAMIC_RANGE_DB)
+    rise = decibels.diff(dim=0).clamp_(min=0.0).mean(dim=1)
+    return functional.pad(rise, (1 + WINDOW // (2 * HOP_LENGTH), 0))[: len(decibels)]
 
 
 def pick_onsets(strength: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ def pick_onsets(strength: Tensor) -> Tensor:
     beyond = functional.pad(strength, (_BEFORE_MAX, _AFTER_MAX), value=-torch.inf)
     is_maximum = strength == beyond.unfold(0, _BEFORE_MAX + 1 + _AFTER_MAX, 1).amax(dim=1)
     sums = functional.pad(strength.cumsum(dim=0), (1, 0))
-    frames = torch.arange(length)
+    frames = torch.arange(length, device=strength.device)
     first, last = (frames - _BEFORE_MEAN).clamp(min=0), (frames + _AFTER_MEAN + 1).clamp(max=length)
     mean = (sums[last] - sums[first]) / (last - first)
 

@@ -287,6 +287,7 @@ def select_active(values: Tensor, active: Tensor) -> Tensor:
     """
     if values.ndim != 3 or active.shape != (values.shape[0], values.shape[2]):
         raise ValueError(
-            f"codes must be [B, K, T] and active [B, T]: codes is {list(values.shape)}, active is {list(active.shape)}"
+            f"expected codes [B, K, T], or latents, and active [B, T]: they are {list(values.shape)} and "
+            f"{list(active.shape)}"
         )
     return values.transpose(0, 1)[:, active.bool()]

@@ -108,30 +108,32 @@ def sdr_frames(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
     """
     check_audio_pair(estimate, target)
     length = min(sample_rate, target.shape[2])
-    starts = range(0, target.shape[2] - length + 1, length)
-    # Second by second: a track's stems in float64, and their differences, would be gigabytes.
-    seconds = (slice(start, start + length) for start in starts)
-    return torch.stack([_sdr_of_frame(estimate[..., second], target[..., second]) for second in seconds], dim=1)
+    seconds = [slice(start, start + length) for start in range(0, target.shape[2] - length + 1, length)]
+    # One item and second at a time: in float64 a track's stems are gigabytes, and what fits the cache is fastest.
+    return torch.stack(
+        [
+            torch.stack([_sdr_of_frame(one_estimate[:, second], one_target[:, second]) for second in seconds])
+            for one_estimate, one_target in zip(estimate, target, strict=True)
+        ]
+    )
 
 
 def _sdr_of_frame(estimate: Tensor, target: Tensor) -> Tensor:
-    """SDR of one frame in dB, `[B, C, n], [B, C, n] -> [B]`; NaN where one of the two is silent."""
+    """SDR of one frame in dB, `[C, n], [C, n] -> []`; NaN where one of the two is silent."""
     silent = is_silent(estimate) | is_silent(target)
     target = target.double()
-    energy, distortion = (
-        torch.linalg.vector_norm(signal, dim=(1, 2)).square() for signal in (target, target - estimate)
-    )
+    energy, distortion = (torch.linalg.vector_norm(signal).square() for signal in (target, target - estimate))
     # A target without energy is silent, so the smallest float keeps 0 / 0 away and changes no number that is kept.
     ratio = energy / distortion.clamp(min=torch.finfo(torch.float64).tiny)
     return (10.0 * ratio.log10()).clamp(max=CEILING_DB).masked_fill(silent, torch.nan)
 
 
 def is_silent(audio: Tensor) -> Tensor:
-    """What counts as silent in museval, `[B, C, N] -> bool [B]`: the sum of the channels is zero in every sample.
+    """What counts as silent in museval, `[..., C, N] -> bool [...]`: the channels' sum is zero in every sample.
 
     So stereo in perfect opposite phase (left = -right) is silent too.
     """
-    return audio.sum(dim=1).abs().amax(dim=1) == 0
+    return audio.sum(dim=-2).abs().amax(dim=-1) == 0
 
 
 def track_sdr_frames(estimates: Tensor, targets: Tensor, sample_rate: int) -> Tensor:
@@ -144,7 +146,12 @@ def track_sdr_frames(estimates: Tensor, targets: Tensor, sample_rate: int) -> Te
     museval refuses a track in which a stem is silent from beginning to end. Here that stem is NaN in every frame,
     for there is nothing to measure in it, and the other stems are judged as if it were not there.
     """
-    return spread_silence(sdr_frames(estimates, targets, sample_rate), is_silent(estimates) | is_silent(targets))
+    frames = sdr_frames(estimates, targets, sample_rate)
+    silent_stems = frames.isnan().all(dim=1)
+    if silent_stems.any():
+        # Or without any second in which both are heard: then the frames do count for the others.
+        silent_stems = is_silent(estimates) | is_silent(targets)
+    return spread_silence(frames, silent_stems)
 
 
 def spread_silence(frames: Tensor, silent_stems: Tensor) -> Tensor:

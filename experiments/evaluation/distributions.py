@@ -1,4 +1,4 @@
-"""Tables of what is no number per track: rolloff errors and tokens over frames, Frechet distances over sets."""
+"""Tables of what is no number per track: rolloff, onsets and tokens over frames, Frechet distances over sets."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -38,6 +38,24 @@ def rolloff_table(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, Any]]]:
                     "high": high,
                     "frames": int(errors.size),
                 }
+    return dict(table)
+
+
+def onset_table(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, float]]]:
+    """stem -> system -> precision, recall and F1 over all frames of all tracks, as MSG counts; and those of events."""
+    table: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
+    for stem, systems in _by_system(rows).items():
+        for system, answers in systems.items():
+            frames = reduce(add, [row.onset_frames for row in answers])
+            events = reduce(add, [row.onset_events for row in answers])
+            table[stem][system] = {
+                "precision": frames.precision,
+                "recall": frames.recall,
+                "f1": frames.f1,
+                "event_precision": events.precision,
+                "event_recall": events.recall,
+                "event_f1": events.f1,
+            }
     return dict(table)
 
 

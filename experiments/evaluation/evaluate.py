@@ -16,7 +16,7 @@ from codec_ft.metrics.external import available_tools
 from codec_ft.metrics.registry import METRICS
 from experiments.evaluation.align import group_notes, read_aligned
 from experiments.evaluation.coding import Coder
-from experiments.evaluation.distributions import frechet_table, rolloff_table, token_table
+from experiments.evaluation.distributions import frechet_table, onset_table, rolloff_table, token_table
 from experiments.evaluation.listen import choose, leading_metric, write_choice
 from experiments.evaluation.measure import Measured, Settings, measure_track, with_ceiling
 from experiments.evaluation.results import RESULTS, Row, write_results
@@ -117,6 +117,7 @@ def evaluate(
         "second": summarize(second),
         "pairs": compare_pairs(comparison, values, metrics),
         "rolloff": rolloff_table(rows),
+        "onsets": onset_table(rows),
         "frechet": frechet_table(
             rows, [row for track in measured for row in track.references], settings.embedding or settings.codec
         ),

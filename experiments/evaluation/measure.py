@@ -157,6 +157,7 @@ def _measure_audio(item: Item, aligned: Aligned, settings: Settings, silent: dic
         errors = of_msg.rolloff_errors[~of_msg.rolloff_errors.isnan()].numpy()
         frames = {"sdr": sdr_frames(audio[None], target[None], rate)[0].numpy()}
         rows.append(Row(*item, name, seconds, values, frames=frames, rolloff=errors))
+        rows[-1].onset_frames, rows[-1].onset_events = of_msg.onset_frames, of_msg.onset_events
         silent[item[1], name] = bool((is_silent(audio[None]) | is_silent(target[None])).item())
     return rows
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from codec_ft.atomic import atomic_path
 from codec_ft.metrics.frechet import Gaussian
+from codec_ft.metrics.onsets import OnsetCounts
 from codec_ft.metrics.token_counts import TokenCounts
 from codec_ft.training.samples import plain
 
@@ -32,6 +33,8 @@ class Row:
         second: metric -> number against the reference as the codec can say it.
         frames: "sdr" and, where asked for, "isr", "sir", "sar" -> dB of every second, NaN where museval has it.
         rolloff: errors in cents of the frames that are loud enough.
+        onset_frames: frames with onsets, right and wrong.
+        onset_events: onsets, right and wrong.
         tokens: what there is to count of its tokens.
         gaussian: mean and covariance of its embeddings.
         vectors: some of its embeddings [n, D].
@@ -45,6 +48,8 @@ class Row:
     second: dict[str, float] = field(default_factory=dict)
     frames: dict[str, np.ndarray] = field(default_factory=dict)
     rolloff: np.ndarray = field(default_factory=lambda: np.empty(0))
+    onset_frames: OnsetCounts = field(default_factory=OnsetCounts)
+    onset_events: OnsetCounts = field(default_factory=OnsetCounts)
     tokens: TokenCounts | None = None
     gaussian: Gaussian | None = None
     vectors: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))

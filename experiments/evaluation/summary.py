@@ -99,24 +99,22 @@ def compare_pairs(comparison: Comparison, values: Values, metrics: Sequence[str]
             for a, b in itertools.combinations(present, 2):
                 of_a, of_b = systems[a].get(metric, {}), systems[b].get(metric, {})
                 tracks = [track for track in of_a if track in of_b]
-                test = paired_test([of_a[track] for track in tracks], [of_b[track] for track in tracks])
-                tests.append(
-                    {
-                        "stem": stem,
-                        "metric": metric,
-                        "a": a,
-                        "b": b,
-                        "difference": test.difference,
-                        "p": test.p,
-                        "p_holm": None,
-                        "tracks": test.n,
-                        "words": test.words,
-                    }
-                )
-            tested = [test for test in tests if test["p"] is not None]
-            for test, adjusted in zip(tested, holm([test["p"] for test in tested]), strict=True):
-                test["p_holm"] = float(adjusted)
-            found += tests
+                tests.append((a, b, paired_test([of_a[t] for t in tracks], [of_b[t] for t in tracks])))
+            adjusted = iter(holm([test.p for _, _, test in tests if test.p is not None]))
+            found += [
+                {
+                    "stem": stem,
+                    "metric": metric,
+                    "a": a,
+                    "b": b,
+                    "difference": test.difference,
+                    "p": test.p,
+                    "p_holm": None if test.p is None else float(next(adjusted)),
+                    "tracks": test.n,
+                    "words": test.words,
+                }
+                for a, b, test in tests
+            ]
     return found
 
 

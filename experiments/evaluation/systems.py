@@ -114,7 +114,8 @@ def compare_folders(
     found = _references(Path(references), reference_layout, split, only_stem)
     true = System("reference", "ceiling", str(references), {item: (path,) for item, path in found.items()})
     words = [*([input] if input else []), *estimates]
-    roles: list[Role] = [*(["input"] if input else []), *("system" for _ in estimates)]
+    judged: list[Role] = ["system"] * len(estimates)
+    roles: list[Role] = ["input", *judged] if input else judged
     systems = [
         System(name, role, str(folder), _estimates(folder, layout, split, only_stem))
         for role, (name, folder) in zip(roles, _named(words), strict=True)

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from codec_ft.metrics.tokens import (
     active_frames,
+    code_entropy_gap,
+    code_histogram,
     codebook_usage,
+    cumulative_accuracy,
     majority_token_accuracy,
     majority_tokens,
     token_accuracy,
@@ -27,6 +30,23 @@ def test_token_accuracy_counts_active_frames_only():
     codes[:, :, 3] = 4  # silent, must not count
     assert token_accuracy(codes, TARGET, ACTIVE).tolist() == pytest.approx([5 / 6, 3 / 6])
     assert token_accuracy(codes, TARGET, torch.ones(2, 4).bool()).tolist() == pytest.approx([5 / 8, 3 / 8])
+
+
+def test_a_frame_counts_until_its_first_wrong_code():
+    target = torch.tensor([[[1, 1, 1, 1, 1], [2, 2, 2, 2, 2], [3, 3, 3, 3, 3]]])
+    codes = torch.tensor([[[1, 0, 1, 1, 0], [2, 2, 0, 2, 0], [3, 3, 3, 0, 0]]])
+    active = torch.tensor([[True, True, True, True, False]])
+    assert token_accuracy(codes, target, active).tolist() == [3 / 4, 3 / 4, 3 / 4]
+    assert cumulative_accuracy(codes, target, active).tolist() == [3 / 4, 2 / 4, 1 / 4]
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 99))
+def test_no_cumulative_accuracy_is_larger_than_the_one_before(seed):
+    codes, target = torch.randint(2, (2, 2, 4, 30), generator=torch.Generator().manual_seed(seed))
+    active = torch.ones(2, 30).bool()
+    found, single = cumulative_accuracy(codes, target, active), token_accuracy(codes, target, active)
+    assert found[0] == single[0] and (found <= single).all() and (found.diff() <= 0).all()
 
 
 def test_every_item_weighs_by_its_active_frames():
@@ -50,6 +70,8 @@ def test_without_active_frames_there_is_no_accuracy():
     none = torch.zeros(2, 4).bool()
     assert token_accuracy(TARGET, TARGET, none).isnan().all()
     assert majority_token_accuracy(TARGET, none).isnan().all()
+    assert cumulative_accuracy(TARGET, TARGET, none).isnan().all()
+    assert code_entropy_gap(TARGET, TARGET, none, 10).isnan().all()
     with pytest.raises(ValueError, match="no frame is active"):
         majority_tokens(TARGET, none)
 
@@ -69,6 +91,20 @@ def test_usage_by_hand():
     assert usage.used.tolist() == [1, 4, 3]
     assert usage.entropy_bits.tolist() == pytest.approx([0.0, 2.0, 1.5])
     assert usage.perplexity.tolist() == pytest.approx([1.0, 4.0, 2**1.5])
+
+
+def test_histogram_by_hand():
+    assert code_histogram(TARGET, ACTIVE, 10).tolist() == [
+        [0, 2, 1, 3, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 4, 1, 1, 0, 0],
+    ]
+
+
+def test_entropy_gap_by_hand():
+    target = torch.tensor([[[0, 1, 2, 3, 9], [0, 0, 1, 1, 9], [0, 0, 0, 0, 9]]])  # 2, 1 and 0 bits
+    codes = torch.tensor([[[5, 5, 5, 5, 1], [6, 7, 6, 7, 1], [0, 1, 0, 1, 1]]])  # 0, 1 and 1 bits
+    active = torch.tensor([[True, True, True, True, False]])
+    assert code_entropy_gap(codes, target, active, 10).tolist() == [2.0, 0.0, -1.0]
 
 
 @settings(max_examples=20, deadline=None)
@@ -130,5 +166,9 @@ def test_bad_input():
         top_k_accuracy(torch.zeros(2, 2, 9, 3), TARGET, ACTIVE, 1)
     with pytest.raises(ValueError, match=r"0 \.\. 8.*from 0 to 9"):
         codebook_usage(TARGET, 9)
+    with pytest.raises(ValueError, match=r"0 \.\. 8.*from 0 to 9"):
+        code_entropy_gap(TARGET, TARGET, ACTIVE, 9)
+    with pytest.raises(ValueError, match=r"\[2, 1, 4\].*\[2, 2, 4\]"):
+        cumulative_accuracy(TARGET[:, :1], TARGET, ACTIVE)
     with pytest.raises(ValueError, match="not empty"):
         codebook_usage(TARGET[..., :0], 9)
