@@ -34,11 +34,12 @@ def main(
     sample_rate: Annotated[int | None, typer.Option(min=8000, help="Hz; by default the references'")] = None,
     mono: Annotated[bool, typer.Option(help="average the channels first")] = False,
     align: Annotated[bool, typer.Option(help="take constant delays out, instead of only telling them")] = False,
-    codec: Annotated[
-        str | None, typer.Option(help="for ceiling and tokens, or none [demo, or a run's]")
-    ] = None,
+    codec: Annotated[str | None, typer.Option(help="for ceiling and tokens, or none [demo, or a run's]")] = None,
     embedding: Annotated[
         str | None, typer.Option(help="of the Frechet distance: a codec, vggish=FILE or clap=FOLDER [--codec]")
+    ] = None,
+    fad_reference: Annotated[
+        Path | None, typer.Option(help="data set whose train split the Frechet distance is measured from")
     ] = None,
     bss: Annotated[bool, typer.Option(help="also ISR, SIR and SAR (museval's projections)")] = False,
     tool: Annotated[list[str] | None, typer.Option(help="also ask an installed tool: visqol or peaq_odg")] = None,
@@ -88,6 +89,7 @@ def main(
                 align=align,
                 codec=None if chosen == NONE else chosen,
                 embedding=embedding,
+                fad_reference=fad_reference,
                 bss=bss,
                 tools=tuple(tool or ()),
                 device=device,

@@ -86,6 +86,13 @@ class Codec(nn.Module, ABC):
         """Codes `[B, K', T]`, of the first `K' <= K` codebooks, to quantized latents `[B, D, T]`."""
 
     @abstractmethod
+    def codebooks(self) -> Tensor:
+        """The vectors that the codes stand for, `[K, V, D]`: of each codebook, what its code adds to the latents.
+
+        `codes_to_latents(codes)` is the sum of `codebooks()[k, codes[:, k]]` over the codebooks.
+        """
+
+    @abstractmethod
     def decode(self, latents: Tensor, length: int | None = None, scales: Tensor | None = None) -> Tensor:
         """Latents `[B, D, T]` to audio `[B, C, N]`.
 
@@ -107,6 +114,14 @@ class Codec(nn.Module, ABC):
         A layer's residual is what the layers before it left over: with their own nearest codes, or with
         `target_codes [B, K', T]`, whose K' then is the number of layers (teacher forcing). Without them the
         likeliest codes are those of `quantize`, at any temperature, up to ties in rounding.
+        """
+
+    @abstractmethod
+    def ranks(self, latents: Tensor, codes: Tensor, target_codes: Tensor) -> Tensor:
+        """How many codes of each layer are nearer to its residual than the target's code, `[B, K, T]`.
+
+        0 where the target's code is the nearest. Residuals are what the layers before left over with `codes
+        [B, K, T]`: with those of `quantize`, the code of rank 0 is the one that `quantize` takes.
         """
 
     @abstractmethod

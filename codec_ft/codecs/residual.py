@@ -9,6 +9,9 @@ from torch.nn import functional as F
 
 from codec_ft.codecs.base import Codec, outside_autocast
 
+RANKED_FRAMES = 1024
+"""Frames whose codes are ranked at once: 8 codebooks of 1024 codes one after the other, 4 MB of scores each."""
+
 
 class ResidualCodec(Codec):
     """A codec whose layers each code what the layers before them left over.
@@ -60,6 +63,12 @@ class ResidualCodec(Codec):
                 quantized = quantized + self.vectors(k, layer_codes)
         return quantized
 
+    def codebooks(self) -> Tensor:
+        """See `Codec.codebooks`: the `vectors` of all codes of all layers."""
+        every_code = torch.arange(self.codebook_size, device=next(self.parameters()).device)[None]
+        with outside_autocast(every_code):
+            return torch.cat([self.vectors(k, every_code).transpose(1, 2) for k in range(self.n_codebooks)])
+
     def logits(self, latents: Tensor, target_codes: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """See `Codec.logits`: the `scores` over the temperature, normalised over all codes."""
         if not temperature > 0:
@@ -73,6 +82,27 @@ class ResidualCodec(Codec):
                 ],
                 dim=1,
             )
+
+    @torch.no_grad()
+    def ranks(self, latents: Tensor, codes: Tensor, target_codes: Tensor) -> Tensor:
+        """See `Codec.ranks`; only some frames at a time, since all scores of a song are gigabytes."""
+        self._check_teaching(latents, codes)
+        self.check_codes(target_codes)
+        if target_codes.shape != codes.shape:
+            raise ValueError(
+                f"codes and target codes differ in shape: {list(codes.shape)} and {list(target_codes.shape)}"
+            )
+        parts = zip(*(grid.split(RANKED_FRAMES, dim=2) for grid in (latents, codes, target_codes)), strict=True)
+        with outside_autocast(latents):
+            return torch.cat([self._ranks(*part) for part in parts], dim=2)
+
+    def _ranks(self, latents: Tensor, codes: Tensor, target_codes: Tensor) -> Tensor:
+        found = []
+        for k, (projected, _) in enumerate(self._layers(latents, codes.shape[1], codes)):
+            scores = self.scores(k, projected)
+            wanted = scores.gather(1, target_codes[:, k, None].long())
+            found.append((scores > wanted).sum(dim=1))
+        return torch.stack(found, dim=1)
 
     def match_space(self, latents: Tensor, target_codes: Tensor | None = None) -> Tensor:
         """See `Codec.match_space`: the projected residuals of all layers, one below the other, `[B, K * D', T]`."""

@@ -104,7 +104,9 @@ class BssReferences:
 
         A stem or channel that is silent, or that others add up to (a mono stem in stereo, the same stem twice, an
         accompaniment beside its parts), takes nothing away from the space that is projected onto, and adds nothing:
-        the projections are those without it. museval stops at a silent stem.
+        the projections are those without it. museval stops at a silent stem. (Where a channel is another one some
+        samples later, several filters fit the track alike, but not the edges of its seconds: there the numbers depend
+        on which of them the solver finds, here as in museval.)
 
         Raises:
             ValueError: not audio `[S, C, N]`, empty, or a sample is NaN or infinite.

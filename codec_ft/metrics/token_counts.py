@@ -4,7 +4,6 @@ Shares of all frames of a set are not means over its tracks: counts keep every f
 measured it, and are small enough to keep for every track.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from codec_ft.metrics.tokens import check_same_shape, code_histogram, select_active, usage_of
 
 CHUNK_FRAMES = 1024
-"""Frames of which logits and vectors are held at once: 9 codebooks of 1024 codes make 38 MB of logits."""
+"""Frames of which the codes' vectors are held at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +27,7 @@ class TokenCounts:
         frames: active frames.
         hits: `[K]`, frames with the target's code.
         cumulative_hits: `[K]`, frames in which the codes of this and all coarser codebooks are the target's.
-        top5_frames: frames in which the codes were ranked: all, or none where no logits were given.
+        top5_frames: frames in which the codes were ranked: all, or none where no ranks were given.
         top5_hits: `[K]`, frames with the target's code among the five likeliest.
         histogram: `[K, V]`, how often each code occurs.
         target_histogram: `[K, V]`, the same for the target.
@@ -105,59 +104,50 @@ def count_tokens(
     active: Tensor,
     codebooks: Tensor,
     *,
-    latents: Tensor | None = None,
-    logits: Callable[[Tensor], Tensor] | None = None,
-    chunk_frames: int = CHUNK_FRAMES,
+    ranks: Tensor | None = None,
 ) -> TokenCounts:
-    """Count a track's tokens against the target's; files of any length take the memory of `chunk_frames` frames.
+    """Count a track's tokens against the target's.
 
     Args:
         codes: of the output, `[B, K, T]`.
         target_codes: `[B, K, T]`.
         active: the frames that count, `[B, T]`.
         codebooks: the codes' vectors `[K, V, d]`, as `codec.codebooks()` gives them; all on one device.
-        latents: of the output, `[B, D, T]`, for the top-5 accuracy.
-        logits: `codec.logits`, which ranks the codes of each frame by itself, `[1, D, t] -> [1, K', V, t]`, `K' >= K`.
-            The codes before each are the output's own, so that the likeliest one is the output's code. It takes
-            nearly all of the time.
-        chunk_frames: frames of which logits and vectors are held at once.
+        ranks: of the target's codes, `[B, K, T]`, as `codec.ranks(latents, codes, target_codes)` gives them with the
+            latents of the output; 0 is the likeliest code. For the top-5 accuracy.
 
     Returns:
-        The counts, on the CPU. Without latents and logits there are none for the top-5 accuracy.
+        The counts, on the CPU. Without ranks there are none for the top-5 accuracy.
 
     Raises:
-        ValueError: the shapes do not fit, a code is not in `0 .. V - 1`, or latents come without logits.
+        ValueError: the shapes do not fit, or a code is not in `0 .. V - 1`.
     """
     check_same_shape(codes, target_codes)
     if codebooks.ndim != 3 or codebooks.shape[:1] != codes.shape[1:2]:
         raise ValueError(
             f"codebooks must be [K, V, d]: codebooks is {list(codebooks.shape)}, codes is {list(codes.shape)}"
         )
-    if (latents is None) != (logits is None):
-        raise ValueError("the top-5 accuracy needs both latents and logits")
+    if ranks is not None and ranks.shape != codes.shape:
+        raise ValueError(f"ranks must be [B, K, T]: ranks is {list(ranks.shape)}, codes is {list(codes.shape)}")
     n_codebooks, size, _ = codebooks.shape
     histogram, target_histogram = (code_histogram(grid, active, size) for grid in (codes, target_codes))
     # From here on frames stand alone: the active ones of all items side by side.
     chosen, wanted = select_active(codes, active), select_active(target_codes, active)  # [K, frames]
-    heard = None if latents is None else select_active(latents, active)  # [D, frames]
     squared_distance = codebooks.new_zeros(n_codebooks, dtype=torch.float64)
-    top5_hits = torch.zeros(n_codebooks, dtype=torch.long, device=codes.device)
-    for first in range(0, chosen.shape[1], chunk_frames):
-        part = slice(first, first + chunk_frames)
+    for first in range(0, chosen.shape[1], CHUNK_FRAMES):
+        part = slice(first, first + CHUNK_FRAMES)
         for k, table in enumerate(codebooks):
             squared_distance[k] += (table[chosen[k, part]] - table[wanted[k, part]]).double().square().sum()
-        if heard is not None and logits is not None:
-            nearest = logits(heard[None, :, part])[0, :n_codebooks].topk(min(5, size), dim=1).indices  # [K, 5, frames]
-            top5_hits += (nearest == wanted[:, None, part]).any(dim=1).sum(dim=1)
     right = chosen == wanted
     occurrences = target_histogram.double()
     frames = chosen.shape[1]
+    top5 = torch.zeros_like(right) if ranks is None else select_active(ranks, active) < 5
     return TokenCounts(
         frames=frames,
         hits=right.sum(dim=1).cpu(),
         cumulative_hits=right.cumprod(dim=0).sum(dim=1).cpu(),
-        top5_frames=0 if latents is None else frames,
-        top5_hits=top5_hits.cpu(),
+        top5_frames=0 if ranks is None else frames,
+        top5_hits=top5.sum(dim=1).cpu(),
         histogram=histogram.cpu(),
         target_histogram=target_histogram.cpu(),
         squared_distance=squared_distance.cpu(),

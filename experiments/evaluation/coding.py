@@ -69,9 +69,8 @@ class Coder:
     def count(self, coded: Coded, target: Coded) -> TokenCounts:
         """Tokens against those of the target, in the frames in which it is not silent."""
         active = active_frames(target.audio, self.codec.hop_length)
-        return count_tokens(
-            coded.codes, target.codes, active, self.codebooks, latents=coded.latents, logits=self.codec.logits
-        )
+        ranks = self.codec.ranks(coded.latents, coded.codes, target.codes)
+        return count_tokens(coded.codes, target.codes, active, self.codebooks, ranks=ranks)
 
 
 def embed(name: str, audio: np.ndarray, sample_rate: int, device: str) -> np.ndarray:

@@ -11,6 +11,7 @@ import torch
 
 from codec_ft.metrics.frechet import Gaussian, frechet_distance, frechet_infinity, words
 from codec_ft.metrics.rolloff import ROLLOFF_EDGES, rolloff_histogram
+from experiments.evaluation.reference_set import ReferenceSet
 from experiments.evaluation.results import Row
 
 
@@ -90,22 +91,38 @@ def token_table(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     return table
 
 
-def frechet_table(rows: Sequence[Row], references: Sequence[Row], embedding: str | None) -> list[dict[str, Any]]:
-    """The Frechet distance of each stem and system from the references of that stem, with all that it depends on."""
+def frechet_table(
+    rows: Sequence[Row], references: Sequence[Row], embedding: str | None, others: ReferenceSet | None
+) -> list[dict[str, Any]]:
+    """The Frechet distance of each stem and system from clean stems, with all that it depends on.
+
+    Args:
+        rows: what was measured.
+        references: the embeddings of the references.
+        embedding: its name; None gives an empty table.
+        others: clean stems of other tracks. Only with these can the distance be extrapolated to infinitely many
+            vectors: an estimate and its own reference are of the same songs and share what is special about them,
+            so that their distance is not too large to begin with, and the line would lead below it.
+    """
     table: list[dict[str, Any]] = []
     true = _by_system(references)
     for stem, systems in _by_system(rows).items():
         of_stem = [row.gaussian for row in true[stem]["reference"] if row.gaussian is not None]
         if embedding is None or not of_stem:
             continue
-        reference = Gaussian.merge(of_stem)
+        reference = others.stems[stem] if others else Gaussian.merge(of_stem)
+        about = f"the {stem} of {others.words}" if others else f"the {stem} of the {len(of_stem)} references"
         for system, answers in systems.items():
             parts = [row.gaussian for row in answers if row.gaussian is not None]
             if not parts:
                 continue
             gaussian = Gaussian.merge(parts)
             distance = frechet_distance(gaussian, reference)
-            infinity = frechet_infinity(np.concatenate([row.vectors for row in answers if row.gaussian]), reference)
+            infinity = (
+                frechet_infinity(np.concatenate([row.vectors for row in answers if row.gaussian]), reference)
+                if others
+                else None
+            )
             seconds = sum(row.seconds for row in answers)
             table.append(
                 {
@@ -113,7 +130,7 @@ def frechet_table(rows: Sequence[Row], references: Sequence[Row], embedding: str
                     "system": system,
                     "embedding": embedding,
                     "value": distance,
-                    "infinity": infinity.value,
+                    "infinity": infinity and infinity.value,
                     "vectors": gaussian.n,
                     "reference_vectors": reference.n,
                     "seconds": seconds,
@@ -122,7 +139,7 @@ def frechet_table(rows: Sequence[Row], references: Sequence[Row], embedding: str
                         distance,
                         embedding=embedding,
                         dimension=len(reference.mean),
-                        reference=f"the {stem} of the {len(of_stem)} references",
+                        reference=about,
                         n=gaussian.n,
                         seconds=seconds,
                         infinity=infinity,

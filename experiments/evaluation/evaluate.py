@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,9 @@ from experiments.evaluation.align import group_notes, read_aligned
 from experiments.evaluation.coding import Coder
 from experiments.evaluation.distributions import frechet_table, onset_table, rolloff_table, token_table
 from experiments.evaluation.listen import choose, leading_metric, write_choice
-from experiments.evaluation.measure import Measured, Settings, measure_track, with_ceiling
+from experiments.evaluation.measure import Settings, with_ceiling
+from experiments.evaluation.parts import forget_parts, measure_all
+from experiments.evaluation.reference_set import embed_references
 from experiments.evaluation.results import RESULTS, Row, write_results
 from experiments.evaluation.summary import Values, collect, compare_pairs, coverage, summarize
 from experiments.evaluation.systems import Comparison
@@ -51,6 +52,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure everything, track by track in parallel, and write results, samples and page.
 
+    Stopped, the same call goes on with the tracks that are missing.
+
     Args:
         comparison: what is compared.
         settings: how it is measured.
@@ -73,7 +76,17 @@ def evaluate(
         if tool not in available_tools():
             raise UserError(f"--tool {tool}: not installed. Installed are: {', '.join(available_tools()) or 'none'}.")
     began = time.monotonic()
-    measured = _measure(comparison, settings, jobs)
+    embedding = settings.embedding or settings.codec
+    with worker_processes(min(jobs or available_cores(), len(comparison.tracks))) as run:
+        tracks = tqdm(
+            measure_all(comparison, settings, folder, run), desc="evaluate", total=len(comparison.tracks), unit="track"
+        )
+        measured = list(tracks)
+        others = None
+        if settings.fad_reference and embedding:
+            others = embed_references(
+                settings.fad_reference, "train", comparison.stems, embedding, settings.device, run
+            )
     rows = [row for track in measured for row in track.rows]
     notes = [
         *comparison.notes,
@@ -118,9 +131,7 @@ def evaluate(
         "pairs": compare_pairs(comparison, values, metrics),
         "rolloff": rolloff_table(rows),
         "onsets": onset_table(rows),
-        "frechet": frechet_table(
-            rows, [row for track in measured for row in track.references], settings.embedding or settings.codec
-        ),
+        "frechet": frechet_table(rows, [row for track in measured for row in track.references], embedding, others),
         "tokens": token_table(rows),
         "notes": notes,
     }
@@ -130,6 +141,7 @@ def evaluate(
     results["measured_in_seconds"] = round(time.monotonic() - began, 1)
     write_results(folder, results, rows, metrics)
     write_evaluation_page(folder)
+    forget_parts(folder)
     return results
 
 
@@ -151,14 +163,3 @@ def _write_samples(
             coder,
         )
         write_choice(folder, choice, aligned.reference, aligned.estimates, aligned.sample_rate, rows, listening.seconds)
-
-
-def _measure(comparison: Comparison, settings: Settings, jobs: int | None) -> list[Measured]:
-    """All tracks, in order; each by a process with one thread."""
-    tracks = comparison.tracks
-    parts = [comparison.of_track(track) for track in tracks]
-    found = []
-    with worker_processes(min(jobs or available_cores(), len(tracks))) as run:
-        for measured in tqdm(run(partial(measure_track, settings=settings), parts), total=len(parts), unit="track"):
-            found.append(measured)
-    return found

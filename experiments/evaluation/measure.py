@@ -41,6 +41,8 @@ class Settings:
         align: take constant delays out.
         codec: whose ceiling, tokens and latents are measured; None is none.
         embedding: of the Frechet distance; None is the codec's latents, where there is a codec.
+        fad_reference: folder of other clean tracks that the Frechet distance is measured from; None takes the
+            references themselves.
         bss: also ISR, SIR and SAR.
         tools: external tools to ask, see `codec_ft.metrics.external`.
         device: where codec and embedding compute.
@@ -51,6 +53,7 @@ class Settings:
     align: bool = False
     codec: str | None = "demo"
     embedding: str | None = None
+    fad_reference: Path | None = None
     bss: bool = False
     tools: tuple[str, ...] = ()
     device: str = "cpu"

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from codec_ft.metrics.statistics import bootstrap_interval, holm, paired_test
 
 from codec_ft.metrics.registry import METRICS
+from codec_ft.metrics.statistics import bootstrap_interval, holm, paired_test
 from experiments.evaluation.results import Row
 from experiments.evaluation.systems import Comparison
 

@@ -111,7 +111,7 @@ def compare_folders(
             nothing that can be compared.
     """
     only_stem = stems[0] if len(stems) == 1 else None
-    found = _references(Path(references), reference_layout, split, only_stem)
+    found = reference_files(Path(references), reference_layout, split, only_stem)
     true = System("reference", "ceiling", str(references), {item: (path,) for item, path in found.items()})
     words = [*([input] if input else []), *estimates]
     judged: list[Role] = ["system"] * len(estimates)
@@ -172,8 +172,12 @@ def select(
     )
 
 
-def _references(folder: Path, pattern: str | None, split: str, stem: str | None) -> dict[Item, Path]:
-    """The references' files; those of one split where the folder is a data set with splits."""
+def reference_files(folder: Path, pattern: str | None, split: str, stem: str | None) -> dict[Item, Path]:
+    """The clean files of a folder (see `find_files`); those of one split where it is a data set with splits.
+
+    Raises:
+        UserError: as `find_files`, or there is no such split.
+    """
     if pattern is None and folder.is_dir() and any((folder / name).is_dir() for name in ("train", "valid", "test")):
         if not split_folders(folder).get(split):
             raise UserError(f"{folder}: no {split} tracks in it. Choose another --split.")

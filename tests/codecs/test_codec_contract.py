@@ -112,6 +112,16 @@ def test_fewer_codebooks_are_the_first_ones(codec: Codec, latents: Tensor) -> No
     assert distances[-1] < distances[0], "more codebooks should come closer"
 
 
+def test_codebooks_are_what_codes_stand_for(codec: Codec) -> None:
+    tables = codec.codebooks()
+    assert tables.shape == (codec.n_codebooks, codec.codebook_size, codec.latent_dim)
+    assert not tables.requires_grad
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(codec.codebook_size, (2, codec.n_codebooks, 5), generator=generator)
+    vectors = torch.stack([table[layer] for table, layer in zip(tables, codes.unbind(1), strict=True)])  # [K, B, T, D]
+    torch.testing.assert_close(vectors.sum(dim=0).transpose(1, 2), codec.codes_to_latents(codes))
+
+
 @settings(max_examples=12, deadline=None)
 @given(
     seed=st.integers(0, 2**31),

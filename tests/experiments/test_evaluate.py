@@ -219,6 +219,49 @@ def test_the_order_of_systems_and_processes_changes_no_number(tmp_path, referenc
     assert forwards["summary"]["all"]["y"] == backwards["summary"]["all"]["y"]
 
 
+def test_a_stopped_evaluation_goes_on_with_the_missing_tracks(tmp_path, references, true, monkeypatch):
+    system = write(tmp_path / "x", true)
+    measured = []
+
+    def stopped_after_one(comparison, settings):
+        if measured:
+            raise KeyboardInterrupt
+        measured.append(comparison.tracks)
+        return measure_track(comparison, settings)
+
+    monkeypatch.setattr("experiments.evaluation.parts.measure_track", stopped_after_one)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, references, system)
+    assert measured == [["first"]] and not (tmp_path / "out" / "results.json").exists()
+
+    def only_the_second(comparison, settings):
+        assert comparison.tracks == ["second"]
+        return measure_track(comparison, settings)
+
+    monkeypatch.setattr("experiments.evaluation.parts.measure_track", only_the_second)
+    resumed, _ = run(tmp_path, references, system)
+    assert not (tmp_path / "out" / "unfinished").exists()
+    monkeypatch.setattr("experiments.evaluation.parts.measure_track", measure_track)
+    at_once, _ = run(tmp_path, references, system)
+    assert resumed["summary"] == at_once["summary"] and resumed["rolloff"] == at_once["rolloff"]
+
+
+def test_another_set_of_clean_tracks_can_be_what_the_frechet_distance_is_from(
+    tmp_path, references, true, tiny_codec_folder
+):
+    for number in range(3):
+        write(tmp_path / "more" / "train", {(f"song {number}", "bass"): stereo(70 + number)})
+    bass = {item: audio for item, audio in true.items() if item[1] == "bass"}
+    settings = Settings(codec=str(tiny_codec_folder), fad_reference=tmp_path / "more")
+    results, _ = run(tmp_path, references, write(tmp_path / "x", bass), settings=settings, stems=["bass"])
+    (row,) = [row for row in results["frechet"] if row["system"] == "x"]
+    assert row["reference_vectors"] == 2 * 800 and "the bass of more, train, 2 tracks" in row["words"]
+    # Noise of one kind throughout: the distance is that of chance, and extrapolated it nearly vanishes.
+    assert abs(row["infinity"]) < row["value"]
+    with pytest.raises(UserError, match="more: no drums in its train tracks"):
+        run(tmp_path, references, write(tmp_path / "y", true), settings=settings)
+
+
 def test_results_are_not_overwritten_without_being_asked(tmp_path, references, true):
     comparison = compare_folders(references, [str(write(tmp_path / "x", true))])
     (tmp_path / "out").mkdir()

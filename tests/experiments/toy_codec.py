@@ -44,10 +44,16 @@ class ToyCodec(Codec):
             :, None
         ]
 
+    def codebooks(self) -> Tensor:
+        return self.tables[..., None]
+
     def decode(self, latents: Tensor, length: int | None = None, scales: Tensor | None = None) -> Tensor:
         return latents.repeat_interleave(self.hop_length, dim=2)[..., : length or None]
 
     def logits(self, latents: Tensor, target_codes: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        raise NotImplementedError
+
+    def ranks(self, latents: Tensor, codes: Tensor, target_codes: Tensor) -> Tensor:
         raise NotImplementedError
 
     def match_space(self, latents: Tensor, target_codes: Tensor | None = None) -> Tensor:

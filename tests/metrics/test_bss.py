@@ -147,6 +147,17 @@ def test_equal_to_museval(museval_metrics, rate, stems, channels, samples, taps)
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:mir_eval.separation:FutureWarning")
+def test_one_frame_is_bss_eval_images_of_mir_eval():
+    separation = pytest.importorskip("mir_eval.separation")
+    targets = noise(2, 2, RATE)
+    estimates = separated(targets)
+    expected = separation.bss_eval_images(
+        *(audio.transpose(1, 2).numpy() for audio in (targets, estimates)), compute_permutation=False
+    )
+    np.testing.assert_allclose(evaluate(targets, estimates, 512)[:, :, 0], expected[:4], rtol=0, atol=1e-9)
+
+
 def test_silent_frames_equal_museval(museval_metrics):
     targets = noise(3, 2, 6 * RATE + 500)
     estimates = separated(targets)

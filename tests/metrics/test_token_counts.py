@@ -3,7 +3,6 @@
 import math
 import pickle
 from multiprocessing.reduction import ForkingPickler
-from typing import Any
 
 import pytest
 import torch
@@ -51,10 +50,10 @@ def random_case(seed: int, frames: int = 40) -> tuple[Tensor, Tensor, Tensor, Te
     return codes, target, active, noise(3, 6, 4, seed=seed)
 
 
-def ranked_by(logits: Tensor) -> dict[str, Any]:
-    """Latents that are these logits `[B, K, V, T]`, and the function that says so."""
-    sizes = logits.shape[1:3]
-    return {"latents": logits.flatten(1, 2), "logits": lambda latents: latents.unflatten(1, sizes)}
+def ranks_in(logits: Tensor, target: Tensor) -> Tensor:
+    """The rank of each target code among the logits `[B, K, V, T]`."""
+    order = logits.argsort(dim=2, descending=True)
+    return (order == target[:, :, None]).int().argmax(dim=2)
 
 
 def test_distance_by_hand():
@@ -98,7 +97,7 @@ def test_distance_does_not_depend_on_scale_and_place():
 def test_readings_are_what_the_single_functions_say(seed):
     codes, target, active, codebooks = random_case(seed)
     logits = noise(2, 3, 6, 40, seed=seed)
-    counts = count_tokens(codes, target, active, codebooks, **ranked_by(logits), chunk_frames=7)
+    counts = count_tokens(codes, target, active, codebooks, ranks=ranks_in(logits, target))
     found = counts.readings()
     assert counts.frames == int(active.sum())
     assert torch.equal(counts.majority, majority_tokens(target, active))
@@ -139,10 +138,10 @@ def test_counts_of_parts_add_up_in_any_order(seed, cut):
     assert_same(items[0] + items[1], whole)
 
 
-def test_top_5_of_tracks_with_and_without_logits():
+def test_top_5_of_tracks_with_and_without_ranks():
     codes, target, active, codebooks = random_case(2)
     logits = noise(2, 3, 6, 40)
-    ranked = count_tokens(codes, target, active, codebooks, **ranked_by(logits))
+    ranked = count_tokens(codes, target, active, codebooks, ranks=ranks_in(logits, target))
     unranked = count_tokens(codes, target, active, codebooks)
     assert unranked.readings()["top5_accuracy"].isnan().all()
     expected = top_k_accuracy(logits, target, active, 5)
@@ -179,13 +178,15 @@ def test_with_a_codec(name):
     codes, _ = codec.quantize(latents)
     estimate, target = codes[:1], codes[1:]
     active = everywhere(target)
-    counts = count_tokens(estimate, target, active, codebooks, latents=latents[:1], logits=codec.logits, chunk_frames=9)
+    ranks = codec.ranks(latents[:1], estimate, target)
+    counts = count_tokens(estimate, target, active, codebooks, ranks=ranks)
     found = counts.readings()
     torch.testing.assert_close(
         found["top5_accuracy"], top_k_accuracy(codec.logits(latents[:1]), target, active, 5), rtol=0, atol=0.03
     )
     assert (found["top5_accuracy"] >= found["token_accuracy"]).all()
-    right = count_tokens(target, target, active, codebooks, latents=latents[1:], logits=codec.logits).readings()
+    assert codec.ranks(latents[1:], target, target).max() <= 1  # but for ties in rounding, 0
+    right = count_tokens(target, target, active, codebooks, ranks=codec.ranks(latents[1:], target, target)).readings()
     assert right["codebook_distance"].tolist() == [0.0] * codec.n_codebooks
     for name in ("token_accuracy", "cumulative_accuracy", "top5_accuracy"):
         assert right[name].tolist() == [1.0] * codec.n_codebooks
@@ -199,8 +200,7 @@ def test_the_first_codebooks_only(tiny_codec: EncodecCodec):
         codes,
         everywhere(codes),
         tiny_codec.codebooks()[:2],
-        latents=latents,
-        logits=tiny_codec.logits,
+        ranks=tiny_codec.ranks(latents, codes, codes),
     )
     assert counts.readings()["top5_accuracy"].tolist() == [1.0, 1.0]
 
@@ -213,7 +213,7 @@ def test_bad_input():
         count_tokens(codes, target, active, codebooks[:2])
     with pytest.raises(ValueError, match=r"0 \.\. 4.*from 0 to 5"):
         count_tokens(codes, target, active, codebooks[:, :5])
-    with pytest.raises(ValueError, match="both latents and logits"):
-        count_tokens(codes, target, active, codebooks, latents=codebooks)
+    with pytest.raises(ValueError, match=r"ranks is \[2, 3, 39\]"):
+        count_tokens(codes, target, active, codebooks, ranks=codes[..., 1:])
     with pytest.raises(ValueError, match=r"\[3, 6\] and \[3, 7\]"):
         _ = count_tokens(codes, target, active, codebooks) + count_tokens(codes, target, active, noise(3, 7, 4))
