@@ -7,7 +7,7 @@ from rich.table import Table
 
 from codec_ft.metrics.registry import METRICS
 
-SHOWN = ("usdr", "sdr_med", "si_sdr", "log_mel_distance", "rolloff_error", "onset_f1", "token_accuracy")
+SHOWN = ("usdr", "sdr_med", "log_mel_distance", "onset_f1", "token_accuracy")
 """The metrics that fit beside each other; the page has all."""
 
 
@@ -19,7 +19,7 @@ def short_tables(results: Mapping[str, Any]) -> list[Table]:
     for stem, systems in results["summary"].items():
         counted = results["coverage"].get(stem, {}).get("tracks")
         table = Table(title=f"{stem}, {counted} tracks" if counted else stem)
-        table.add_column("system")
+        table.add_column("system", no_wrap=True)
         for name in shown:
             metric = METRICS[name]
             unit = f" {metric.unit}" if metric.unit else ""
