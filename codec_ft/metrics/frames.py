@@ -40,7 +40,9 @@ def amplitude_frames(audio: Tensor, n_fft: int, hop_length: int, first: int, las
     begin = first * hop_length - n_fft // 2
     end = (last - 1) * hop_length + n_fft // 2
     samples = audio.shape[-1]
-    part = functional.pad(audio[..., max(begin, 0) : min(end, samples)], (max(-begin, 0), max(end - samples, 0)))
+    part = audio[..., max(begin, 0) : min(end, samples)]
+    if begin < 0 or end > samples:  # otherwise padding would only copy
+        part = functional.pad(part, (max(-begin, 0), max(end - samples, 0)))
     frames = part.unfold(-1, n_fft, hop_length)
     spectrum = torch.fft.rfft(frames * amplitude_window(n_fft, audio.device, audio.dtype))
     # Three times as fast as the modulus, which guards against squares out of range: audio has none.

@@ -134,7 +134,8 @@ def find_delay(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) ->
     The peak of the normalised cross-correlation of the mono signals around the reference's loudest moment; opposite
     phase counts as correlation, too. Silence has no delay.
     """
-    true, heard = (_loudest(audio, reference, sample_rate) for audio in (reference, estimate))
+    around = _loudest(reference, sample_rate)
+    true, heard = (audio[:, around].mean(axis=0, dtype=np.float64) for audio in (reference, estimate))
     energy = float(np.sqrt(np.square(true).sum() * np.square(heard).sum()))
     if energy == 0.0:
         return 0
@@ -146,14 +147,14 @@ def find_delay(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) ->
     return best - reach if lags[best] > lags[reach] + CLEARLY else 0
 
 
-def _loudest(audio: np.ndarray, reference: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Mono stretch of `audio` around the second in which the reference is loudest, float64 [n]."""
+def _loudest(reference: np.ndarray, sample_rate: int) -> slice:
+    """The stretch around the second in which the reference is loudest."""
     length = min(reference.shape[1], round(DELAY_SECONDS * sample_rate))
     second = min(sample_rate, reference.shape[1])
     count = reference.shape[1] // second
-    levels = np.square(reference[:, : count * second].mean(axis=0, dtype=np.float64)).reshape(count, second).sum(axis=1)
+    levels = np.square(reference[:, : count * second]).reshape(len(reference), count, second).sum(axis=(0, 2))
     start = min(max(0, int(levels.argmax()) * second - length // 2), reference.shape[1] - length)
-    return audio[:, start : start + length].mean(axis=0, dtype=np.float64)
+    return slice(start, start + length)
 
 
 def _fit_length(audio: np.ndarray, length: int, sample_rate: int, path: Path) -> tuple[np.ndarray, str]:

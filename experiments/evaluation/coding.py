@@ -53,6 +53,16 @@ class Coder:
         """The name in tables of the reference after it went through the codec."""
         return f"{self.name} codec"
 
+    @property
+    def facts(self) -> dict[str, str | int]:
+        """What a reader wants to know about the codec."""
+        return {
+            "name": self.name,
+            "sample_rate": self.codec.sample_rate,
+            "n_codebooks": self.codec.n_codebooks,
+            "codebook_size": self.codec.codebook_size,
+        }
+
     @torch.no_grad()
     def code(self, audio: np.ndarray, sample_rate: int) -> Coded:
         """Encode audio `[C, N]`: mono, at the codec's rate."""

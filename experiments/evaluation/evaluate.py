@@ -1,29 +1,31 @@
 """One evaluation from a comparison to its folder: results, samples, page."""
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from codec_ft.codecs.load import load_codec
-from codec_ft.data.workers import available_cores, worker_processes
+from codec_ft.data.workers import ParallelMap, available_cores, worker_processes
 from codec_ft.errors import UserError
 from codec_ft.metrics.external import available_tools
 from codec_ft.metrics.registry import METRICS
 from experiments.evaluation.align import group_notes, read_aligned
 from experiments.evaluation.coding import Coder
 from experiments.evaluation.distributions import frechet_table, onset_table, rolloff_table, token_table
-from experiments.evaluation.listen import choose, leading_metric, write_choice
+from experiments.evaluation.listen import Choice, choose, leading_metric, write_choice
 from experiments.evaluation.measure import Settings, with_ceiling
 from experiments.evaluation.parts import forget_parts, measure_all
 from experiments.evaluation.reference_set import embed_references
 from experiments.evaluation.results import RESULTS, Row, write_results
-from experiments.evaluation.summary import Values, collect, compare_pairs, coverage, summarize
+from experiments.evaluation.summary import collect, compare_pairs, coverage, summarize
 from experiments.evaluation.systems import Comparison
 from experiments.report.evaluation import write_evaluation_page
+from experiments.report.spectrograms import spectrogram_png
 
 
 @dataclass(frozen=True)
@@ -76,17 +78,32 @@ def evaluate(
         if tool not in available_tools():
             raise UserError(f"--tool {tool}: not installed. Installed are: {', '.join(available_tools()) or 'none'}.")
     began = time.monotonic()
-    embedding = settings.embedding or settings.codec
-    with worker_processes(min(jobs or available_cores(), len(comparison.tracks))) as run:
-        tracks = tqdm(
-            measure_all(comparison, settings, folder, run), desc="evaluate", total=len(comparison.tracks), unit="track"
-        )
-        measured = list(tracks)
-        others = None
-        if settings.fad_reference and embedding:
-            others = embed_references(
-                settings.fad_reference, "train", comparison.stems, embedding, settings.device, run
-            )
+    jobs = min(jobs or available_cores(), len(comparison.tracks))
+    with worker_processes(jobs) as run:
+        results, rows = _measure(comparison, settings, folder, run)
+        # Those of the evaluation that was there before would be shown beside the new ones.
+        shutil.rmtree(folder / "samples", ignore_errors=True)
+        if listening.seconds:
+            _write_samples(folder / "samples", comparison, settings, listening, rows, results["metrics"], run)
+    results |= {
+        "kind": "evaluation",
+        "title": title,
+        "command": command,
+        "created": time.strftime("%Y-%m-%d %H:%M"),
+        "measured_in_seconds": round(time.monotonic() - began, 1),
+    }
+    write_results(folder, results, rows, results["metrics"])
+    write_evaluation_page(folder)
+    forget_parts(folder)
+    return results
+
+
+def _measure(
+    comparison: Comparison, settings: Settings, folder: Path, run: ParallelMap
+) -> tuple[dict[str, Any], list[Row]]:
+    """Everything that is measured, in tables, and the rows that they were made of."""
+    tracks = measure_all(comparison, settings, folder, run)
+    measured = list(tqdm(tracks, desc="evaluate", total=len(comparison.tracks), unit="track"))
     rows = [row for track in measured for row in track.rows]
     notes = [
         *comparison.notes,
@@ -95,27 +112,20 @@ def evaluate(
     ]
     if not rows:
         raise UserError(f"Nothing could be measured. {notes[-1]}")
+    embedding, others = settings.embedding or settings.codec, None
+    if settings.fad_reference and embedding:
+        others = embed_references(settings.fad_reference, "train", comparison.stems, embedding, settings.device, run)
     values, second = collect(rows), collect(rows, second=True)
     metrics = [name for name in METRICS if any(name in row.values for row in rows)]
     second_metrics = [name for name in METRICS if any(name in row.second for row in rows)]
-    codec = load_codec(settings.codec) if settings.codec else None
     names = list(dict.fromkeys(row.system for row in rows))
     known = {system.name: system for system in comparison.systems}
+    some = next(track for track in measured if track.rows)
     results = {
-        "kind": "evaluation",
-        "title": title,
-        "created": time.strftime("%Y-%m-%d %H:%M"),
-        "command": command,
-        "sample_rate": measured[0].sample_rate,
-        "channels": measured[0].channels,
+        "sample_rate": some.sample_rate,
+        "channels": some.channels,
         "references": comparison.references.source,
-        "codec": codec
-        and {
-            "name": settings.codec,
-            "sample_rate": codec.sample_rate,
-            "n_codebooks": codec.n_codebooks,
-            "codebook_size": codec.codebook_size,
-        },
+        "codec": some.codec,
         "stems": comparison.stems,
         "systems": [
             {"name": name, "role": known[name].role, "source": known[name].source}
@@ -135,14 +145,7 @@ def evaluate(
         "tokens": token_table(rows),
         "notes": notes,
     }
-    leading = leading_metric(metrics)
-    if listening.seconds:
-        _write_samples(folder / "samples", comparison, settings, listening, values, leading, rows)
-    results["measured_in_seconds"] = round(time.monotonic() - began, 1)
-    write_results(folder, results, rows, metrics)
-    write_evaluation_page(folder)
-    forget_parts(folder)
-    return results
+    return results, rows
 
 
 def _write_samples(
@@ -150,16 +153,30 @@ def _write_samples(
     comparison: Comparison,
     settings: Settings,
     listening: Listening,
-    values: Values,
-    metric: str,
     rows: Sequence[Row],
+    metrics: Sequence[str],
+    run: ParallelMap,
 ) -> None:
     """Write what is worth hearing; the files are read again, since keeping all audio would need the memory of it."""
-    coder = Coder(settings.codec, settings.device) if settings.codec else None
-    for choice in tqdm(choose(comparison, values, metric, listening.tracks), desc="samples", unit="sample"):
-        aligned = with_ceiling(
-            comparison,
-            read_aligned(comparison, choice.item, settings.sample_rate, settings.channels, align=settings.align),
-            coder,
-        )
-        write_choice(folder, choice, aligned.reference, aligned.estimates, aligned.sample_rate, rows, listening.seconds)
+    choices = choose(comparison, collect(rows), leading_metric(metrics), listening.tracks)
+    parts = [comparison.of_track(choice.item[0]) for choice in choices]
+    of_items = [[row for row in rows if (row.track, row.stem) == choice.item] for choice in choices]
+    work = zip(choices, parts, of_items, strict=True)
+    write = partial(_write_sample, folder, settings, listening.seconds)
+    for _ in tqdm(run(write, work), desc="samples", total=len(choices), unit="sample"):
+        pass
+
+
+def _write_sample(
+    folder: Path, settings: Settings, seconds: float, work: tuple[Choice, Comparison, Sequence[Row]]
+) -> None:
+    """Write one sample and draw its pictures, which the page would do one after the other."""
+    choice, comparison, rows = work
+    aligned = with_ceiling(
+        comparison,
+        read_aligned(comparison, choice.item, settings.sample_rate, settings.channels, align=settings.align),
+        Coder(settings.codec, settings.device) if settings.codec else None,
+    )
+    sample = write_choice(folder, choice, aligned, rows, seconds)
+    for wav in sorted(sample.glob("*.wav")):
+        spectrogram_png(wav)

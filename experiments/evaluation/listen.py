@@ -1,6 +1,6 @@
 """Choose what to listen to, and write it: for each stem the track on which the best system is best, and worst."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import torch
 
 from codec_ft.metrics.registry import METRICS
 from codec_ft.training.samples import write_sample
+from experiments.evaluation.align import Aligned
 from experiments.evaluation.layout import Item
 from experiments.evaluation.results import Row
 from experiments.evaluation.summary import Values
@@ -80,28 +81,24 @@ def loudest_start(reference: np.ndarray, sample_rate: int, seconds: float) -> in
 def write_choice(
     folder: Path,
     choice: Choice,
-    reference: np.ndarray,
-    estimates: Mapping[str, np.ndarray],
-    sample_rate: int,
+    aligned: Aligned,
     rows: Sequence[Row],
     seconds: float,
-) -> None:
-    """Write an excerpt of an item as every system has it, with what is known about it.
+) -> Path:
+    """Write an excerpt of an item as every system has it, with what is known about it, into a folder of its own.
 
     Args:
         folder: of all samples.
         choice: what it is.
-        reference: float32 [C, N].
-        estimates: system -> float32 [C, N], in the order of the page.
-        sample_rate: in Hz.
+        aligned: its audio; the estimates in the order of the page.
         rows: the item's numbers.
         seconds: length of the excerpt at most.
     """
-    track, stem = choice.item
-    start = loudest_start(reference, sample_rate, seconds)
+    (track, stem), sample_rate = choice.item, aligned.sample_rate
+    start = loudest_start(aligned.reference, sample_rate, seconds)
     span = slice(start, start + round(seconds * sample_rate))
-    audio = {name: torch.from_numpy(np.ascontiguousarray(a[:, span])) for name, a in estimates.items()}
-    audio["reference"] = torch.from_numpy(np.ascontiguousarray(reference[:, span]))
+    audio = {name: torch.from_numpy(np.ascontiguousarray(a[:, span])) for name, a in aligned.estimates.items()}
+    audio["reference"] = torch.from_numpy(np.ascontiguousarray(aligned.reference[:, span]))
     side_car = {
         "track": track,
         "stem": stem,
@@ -111,6 +108,8 @@ def write_choice(
         "system": choice.system,
         "metric": choice.metric,
         "captions": {name: "" for name in audio},
-        "metrics": {row.system: row.values for row in rows if (row.track, row.stem) == choice.item},
+        "metrics": {row.system: row.values for row in rows},
     }
-    write_sample(folder / f"{stem} - {track.replace('/', '-')}", audio, sample_rate, side_car)
+    sample = folder / f"{stem} - {track.replace('/', '-')}"
+    write_sample(sample, audio, sample_rate, side_car)
+    return sample

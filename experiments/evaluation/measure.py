@@ -70,6 +70,7 @@ class Measured:
         left_out: a sentence on each item that could not be measured.
         sample_rate: at which the audio was measured, in Hz.
         channels: of the audio that was measured.
+        codec: name, rate and size of the codec, if there is one.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -78,6 +79,7 @@ class Measured:
     left_out: list[str] = field(default_factory=list)
     sample_rate: int = 0
     channels: int = 0
+    codec: dict[str, str | int] | None = None
 
 
 def measure_track(comparison: Comparison, settings: Settings) -> Measured:
@@ -87,6 +89,7 @@ def measure_track(comparison: Comparison, settings: Settings) -> Measured:
     """
     measured = Measured()
     coder = Coder(settings.codec, settings.device) if settings.codec else None
+    measured.codec = coder.facts if coder else None
     silent: dict[tuple[str, str], bool] = {}
     # The mixture is the answer to every stem: it is encoded once.
     known: dict[tuple[Path, ...], Coded] = {}
