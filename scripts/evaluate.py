@@ -35,6 +35,9 @@ def main(
     mono: Annotated[bool, typer.Option(help="average the channels first")] = False,
     align: Annotated[bool, typer.Option(help="take constant delays out, instead of only telling them")] = False,
     codec: Annotated[str | None, typer.Option(help="for ceiling and tokens, or none [demo, or a run's]")] = None,
+    codec_seconds: Annotated[
+        float, typer.Option(min=0, help="tokens and Frechet distance take the loudest so many seconds; 0 takes all")
+    ] = 10.0,
     embedding: Annotated[
         str | None, typer.Option(help="of the Frechet distance: a codec, vggish=FILE or clap=FOLDER [--codec]")
     ] = None,
@@ -88,6 +91,7 @@ def main(
                 channels=1 if mono else None,
                 align=align,
                 codec=None if chosen == NONE else chosen,
+                codec_seconds=codec_seconds or None,
                 embedding=embedding,
                 fad_reference=fad_reference,
                 bss=bss,

@@ -5,6 +5,8 @@ channels are summed together. Wrong shapes and non-finite samples raise `ValueEr
 (`codec_ft.metrics.checks.check_audio_pair`).
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -49,6 +51,8 @@ _MDX_DELTA = 1e-7
 # A signal whose energy without its mean is less than this share of its energy is constant; the rest is rounding.
 _ROUNDING = 1e-24
 
+_BLOCK = 2**16
+
 
 def si_sdr(estimate: Tensor, target: Tensor) -> Tensor:
     """Scale-invariant SDR in dB, `[B, C, N], [B, C, N] -> [B]` (Le Roux et al., 2019).
@@ -60,26 +64,30 @@ def si_sdr(estimate: Tensor, target: Tensor) -> Tensor:
     the ceiling for a scaled copy, the floor for an estimate that is silent or orthogonal to the target.
     """
     check_audio_pair(estimate, target)
-    estimate, estimate_energy = _zero_mean(estimate)
-    target, target_energy = _zero_mean(target)
+    means = [audio.mean(dim=2, keepdim=True, dtype=torch.float64) for audio in (estimate, target)]
+    products = []
+    for blocks in _blocks(estimate, target):
+        one, other = (block - mean for block, mean in zip(blocks, means, strict=True))
+        products.append(torch.stack([(a * b).sum(dim=(1, 2)) for a, b in ((one, one), (other, other), (one, other))]))
+    estimate_energy, target_energy, product = torch.stack(products).sum(dim=0)
+    # The energy of a constant signal is exactly zero.
+    estimate_energy, target_energy = (
+        energy.where(energy > _ROUNDING * mean.square().sum(dim=(1, 2)) * target.shape[2], 0.0)
+        for energy, mean in zip((estimate_energy, target_energy), means, strict=True)
+    )
     silent = target_energy == 0
     # Where either energy is zero so is the product above it; the 1 only keeps the division defined.
     energies = estimate_energy * target_energy
-    rho_squared = (estimate * target).sum(dim=1).square() / torch.where(energies > 0, energies, 1.0)
+    rho_squared = product.square() / torch.where(energies > 0, energies, 1.0)
     least = 10.0 ** (-CEILING_DB / 10.0)
     ratio = rho_squared.clamp(min=least) / (1.0 - rho_squared).clamp(min=least)
     return (10.0 * ratio.log10()).clamp(-CEILING_DB, CEILING_DB).masked_fill(silent, torch.nan)
 
 
-def _zero_mean(audio: Tensor) -> tuple[Tensor, Tensor]:
-    """`[B, C, N]` -> the signal in float64 without each channel's mean, `[B, C * N]`, and its energy `[B]`.
-
-    The energy of a constant signal is exactly zero.
-    """
-    audio = audio.double()
-    centred = (audio - audio.mean(dim=2, keepdim=True)).flatten(1)
-    energy = centred.square().sum(dim=1)
-    return centred, energy.where(energy > _ROUNDING * audio.square().sum(dim=(1, 2)), 0.0)
+def _blocks(estimate: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Consecutive parts of both `[B, C, N]` in float64: a song in float64, and its differences, are gigabytes."""
+    for one, other in zip(estimate.split(_BLOCK, dim=2), target.split(_BLOCK, dim=2), strict=True):
+        yield one.double(), other.double()
 
 
 def usdr(estimate: Tensor, target: Tensor) -> Tensor:
@@ -89,9 +97,12 @@ def usdr(estimate: Tensor, target: Tensor) -> Tensor:
     Always finite: a silent target gives 0 dB for silence and a negative number for anything else.
     """
     check_audio_pair(estimate, target)
-    target = target.double()
-    energy = target.square().sum(dim=(1, 2))
-    distortion = (target - estimate).square().sum(dim=(1, 2))
+    energy, distortion = torch.stack(
+        [
+            torch.stack([signal.square().sum(dim=(1, 2)) for signal in (other, other - one)])
+            for one, other in _blocks(estimate, target)
+        ]
+    ).sum(dim=0)
     return 10.0 * ((energy + _MDX_DELTA) / (distortion + _MDX_DELTA)).log10()
 
 

@@ -11,13 +11,14 @@ from scipy import fft
 from codec_ft.audio.files import audio_info, read_audio
 from codec_ft.errors import UserError
 from experiments.evaluation.layout import Item
+from experiments.evaluation.loudest import loudest_part
 from experiments.evaluation.systems import Comparison
 
 LENGTH_TOLERANCE = 1.0
 """Seconds by which an estimate may be longer or shorter than its reference: codecs and separators pad and cut."""
 LARGEST_DELAY = 0.1
 """Seconds within which a delay is looked for: the latency of filters and codecs."""
-DELAY_SECONDS = 10.0
+DELAY_SECONDS = 4.0
 """Length of the stretch in which it is looked for."""
 CLEARLY = 0.05
 """By so much must the correlation rise with a shift for it to be called a delay; a bass correlates with itself."""
@@ -134,7 +135,7 @@ def find_delay(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) ->
     The peak of the normalised cross-correlation of the mono signals around the reference's loudest moment; opposite
     phase counts as correlation, too. Silence has no delay.
     """
-    around = _loudest(reference, sample_rate)
+    around = loudest_part(reference, sample_rate, DELAY_SECONDS)
     true, heard = (audio[:, around].mean(axis=0, dtype=np.float64) for audio in (reference, estimate))
     energy = float(np.sqrt(np.square(true).sum() * np.square(heard).sum()))
     if energy == 0.0:
@@ -145,16 +146,6 @@ def find_delay(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) ->
     lags = np.abs(np.concatenate([correlation[-reach:], correlation[: reach + 1]])) / energy
     best = int(lags.argmax())
     return best - reach if lags[best] > lags[reach] + CLEARLY else 0
-
-
-def _loudest(reference: np.ndarray, sample_rate: int) -> slice:
-    """The stretch around the second in which the reference is loudest."""
-    length = min(reference.shape[1], round(DELAY_SECONDS * sample_rate))
-    second = min(sample_rate, reference.shape[1])
-    count = reference.shape[1] // second
-    levels = np.square(reference[:, : count * second]).reshape(len(reference), count, second).sum(axis=(0, 2))
-    start = min(max(0, int(levels.argmax()) * second - length // 2), reference.shape[1] - length)
-    return slice(start, start + length)
 
 
 def _fit_length(audio: np.ndarray, length: int, sample_rate: int, path: Path) -> tuple[np.ndarray, str]:

@@ -123,7 +123,7 @@ def frechet_table(
                 if others
                 else None
             )
-            seconds = sum(row.seconds for row in answers)
+            seconds = sum(row.embedded_seconds for row in answers)
             table.append(
                 {
                     "stem": stem,

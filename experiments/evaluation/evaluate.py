@@ -110,6 +110,10 @@ def _measure(
         *(sentence for track in measured for sentence in track.left_out),
         *group_notes([note for track in measured for note in track.notes]),
     ]
+    if settings.codec_seconds and (settings.codec or settings.embedding):
+        notes.append(
+            f"Tokens and Fréchet distances are those of the loudest {settings.codec_seconds:g} s of each item."
+        )
     if not rows:
         raise UserError(f"Nothing could be measured. {notes[-1]}")
     embedding, others = settings.embedding or settings.codec, None

@@ -11,6 +11,7 @@ from codec_ft.metrics.registry import METRICS
 from codec_ft.training.samples import write_sample
 from experiments.evaluation.align import Aligned
 from experiments.evaluation.layout import Item
+from experiments.evaluation.loudest import loudest_part
 from experiments.evaluation.results import Row
 from experiments.evaluation.summary import Values
 from experiments.evaluation.systems import Comparison
@@ -68,16 +69,6 @@ def choose(comparison: Comparison, values: Values, metric: str, asked_for: Seque
     return chosen
 
 
-def loudest_start(reference: np.ndarray, sample_rate: int, seconds: float) -> int:
-    """The sample at which the loudest `seconds` of `reference [C, N]` begin, in steps of a tenth of a second."""
-    length, step = round(seconds * sample_rate), max(1, sample_rate // 10)
-    if reference.shape[1] <= length:
-        return 0
-    energy = np.concatenate([[0.0], np.cumsum(np.square(reference, dtype=np.float64).sum(axis=0))])
-    starts = np.arange(0, reference.shape[1] - length + 1, step)
-    return int(starts[(energy[starts + length] - energy[starts]).argmax()])
-
-
 def write_choice(
     folder: Path,
     choice: Choice,
@@ -95,14 +86,13 @@ def write_choice(
         seconds: length of the excerpt at most.
     """
     (track, stem), sample_rate = choice.item, aligned.sample_rate
-    start = loudest_start(aligned.reference, sample_rate, seconds)
-    span = slice(start, start + round(seconds * sample_rate))
+    span = loudest_part(aligned.reference, sample_rate, seconds)
     audio = {name: torch.from_numpy(np.ascontiguousarray(a[:, span])) for name, a in aligned.estimates.items()}
     audio["reference"] = torch.from_numpy(np.ascontiguousarray(aligned.reference[:, span]))
     side_car = {
         "track": track,
         "stem": stem,
-        "start": start / sample_rate,
+        "start": span.start / sample_rate,
         "seconds": audio["reference"].shape[1] / sample_rate,
         "why": choice.why,
         "system": choice.system,

@@ -21,6 +21,7 @@ from codec_ft.metrics.waveform import is_silent, median_over_frames, sdr_frames,
 from experiments.evaluation.align import Aligned, Note, read_aligned
 from experiments.evaluation.coding import Coded, Coder, embed
 from experiments.evaluation.layout import Item
+from experiments.evaluation.loudest import loudest_part
 from experiments.evaluation.results import Row
 from experiments.evaluation.systems import Comparison
 
@@ -43,6 +44,8 @@ class Settings:
         embedding: of the Frechet distance; None is the codec's latents, where there is a codec.
         fad_reference: folder of other clean tracks that the Frechet distance is measured from; None takes the
             references themselves.
+        codec_seconds: tokens and embeddings are those of so many seconds of each item, the loudest of its reference;
+            None is all of it.
         bss: also ISR, SIR and SAR.
         tools: external tools to ask, see `codec_ft.metrics.external`.
         device: where codec and embedding compute.
@@ -54,6 +57,7 @@ class Settings:
     codec: str | None = "demo"
     embedding: str | None = None
     fad_reference: Path | None = None
+    codec_seconds: float | None = 10.0
     bss: bool = False
     tools: tuple[str, ...] = ()
     device: str = "cpu"
@@ -91,8 +95,6 @@ def measure_track(comparison: Comparison, settings: Settings) -> Measured:
     coder = Coder(settings.codec, settings.device) if settings.codec else None
     measured.codec = coder.facts if coder else None
     silent: dict[tuple[str, str], bool] = {}
-    # The mixture is the answer to every stem: it is encoded once.
-    known: dict[tuple[Path, ...], Coded] = {}
     for item in comparison.items:
         try:
             aligned = read_aligned(comparison, item, settings.sample_rate, settings.channels, align=settings.align)
@@ -101,13 +103,10 @@ def measure_track(comparison: Comparison, settings: Settings) -> Measured:
             continue
         measured.notes += aligned.notes
         measured.sample_rate, measured.channels = aligned.sample_rate, len(aligned.reference)
-        coded = _code(comparison, item, aligned, coder, known)
-        aligned = with_ceiling(comparison, aligned, coder, coded)
+        aligned = with_ceiling(comparison, aligned, coder)
         rows = _measure_audio(item, aligned, settings, silent)
-        if coder:
-            _add_tokens(rows, coded, coder, aligned)
         _add_second(rows, comparison, aligned, coder)
-        measured.references.append(_add_embeddings(rows, item, aligned, coded, settings))
+        measured.references.append(_measure_excerpt(rows, item, aligned, coder, settings))
         measured.rows += rows
     _judge_stems_together(measured.rows, silent)
     if settings.bss:
@@ -115,35 +114,14 @@ def measure_track(comparison: Comparison, settings: Settings) -> Measured:
     return measured
 
 
-def with_ceiling(
-    comparison: Comparison, aligned: Aligned, coder: Coder | None, coded: Mapping[str, Coded] | None = None
-) -> Aligned:
+def with_ceiling(comparison: Comparison, aligned: Aligned, coder: Coder | None) -> Aligned:
     """Add the reference through the codec as one more estimate, where the comparison has no ceiling of its own."""
     if coder is None or any(system.role == "ceiling" for system in comparison.systems):
         return aligned
-    reference = coded["reference"] if coded else coder.code(aligned.reference, aligned.sample_rate)
-    ceiling = resample(coder.decode(reference), coder.codec.sample_rate, aligned.sample_rate)
+    decoded = coder.decode(coder.code(aligned.reference, aligned.sample_rate))
+    ceiling = resample(decoded, coder.codec.sample_rate, aligned.sample_rate)
     ceiling = _cut_or_pad(to_channels(ceiling, len(aligned.reference)), aligned.reference.shape[1])
     return replace(aligned, estimates={**aligned.estimates, coder.ceiling: ceiling})
-
-
-def _code(
-    comparison: Comparison, item: Item, aligned: Aligned, coder: Coder | None, known: dict[tuple[Path, ...], Coded]
-) -> dict[str, Coded]:
-    """The reference and every estimate through the codec; nothing without one."""
-    if coder is None:
-        return {}
-    coded = {"reference": coder.code(aligned.reference, aligned.sample_rate)}
-    for system in comparison.systems_of(item):
-        files = system.files[item]
-        if files not in known:
-            made = coder.code(aligned.estimates[system.name], aligned.sample_rate)
-            if system.role != "floor":
-                coded[system.name] = made
-                continue
-            known[files] = made
-        coded[system.name] = known[files]
-    return coded
 
 
 def _measure_audio(item: Item, aligned: Aligned, settings: Settings, silent: dict[tuple[str, str], bool]) -> list[Row]:
@@ -174,16 +152,6 @@ def _ratios(estimate: Tensor, target: Tensor) -> dict[str, float]:
     return {"usdr": float(usdr(*pair)), "si_sdr": float(si_sdr(*pair))}
 
 
-def _add_tokens(rows: list[Row], coded: dict[str, Coded], coder: Coder, aligned: Aligned) -> None:
-    """Count each row's tokens; a ceiling that was just made of the reference is encoded here, for the idempotence."""
-    for row in rows:
-        if row.system not in coded:
-            coded[row.system] = coder.code(aligned.estimates[row.system], aligned.sample_rate)
-        row.tokens = coder.count(coded[row.system], coded["reference"])
-        readings = row.tokens.readings()
-        row.values |= {name: float(readings[name][0]) for name in TOKEN_METRICS}
-
-
 def _add_second(rows: list[Row], comparison: Comparison, aligned: Aligned, coder: Coder | None) -> None:
     """Measure against the ceiling instead of the reference: what the codec cannot say costs nothing there.
 
@@ -211,21 +179,31 @@ def _add_second(rows: list[Row], comparison: Comparison, aligned: Aligned, coder
             }
 
 
-def _add_embeddings(
-    rows: list[Row], item: Item, aligned: Aligned, coded: Mapping[str, Coded], settings: Settings
-) -> Row:
-    """Sum up the embeddings of each row, and of the reference, which gets a row of its own."""
-    reference = Row(*item, "reference", aligned.reference.shape[1] / aligned.sample_rate)
+def _measure_excerpt(rows: list[Row], item: Item, aligned: Aligned, coder: Coder | None, settings: Settings) -> Row:
+    """Tokens and embeddings of the loudest part of an item; those of the reference get a row of their own."""
+    rate, length = aligned.sample_rate, aligned.reference.shape[1]
+    part = loudest_part(aligned.reference, rate, settings.codec_seconds or length / rate)
+    reference = Row(*item, "reference", length / rate)
+    target: Coded | None = None
     for row in (reference, *rows):
-        if settings.embedding is None and row.system in coded:
-            vectors = coded[row.system].latents[0].T.cpu().numpy()
-        elif settings.embedding is not None:
-            audio = aligned.reference if row is reference else aligned.estimates[row.system]
-            vectors = embed(settings.embedding, audio, aligned.sample_rate, settings.device)
+        audio = (aligned.reference if row is reference else aligned.estimates[row.system])[:, part]
+        coded = coder.code(audio, rate) if coder else None
+        if coder and coded:
+            target = target or coded
+            row.tokens = coder.count(coded, target)
+        if settings.embedding:
+            vectors = embed(settings.embedding, audio, rate, settings.device)
+        elif coded:
+            vectors = coded.latents[0].T.cpu().numpy()
         else:
             continue
+        row.embedded_seconds = audio.shape[1] / rate
         row.gaussian = Gaussian.of(vectors)
         row.vectors = vectors[:: max(1, -(-len(vectors) // KEPT_VECTORS))].astype(np.float32)
+    for row in rows:
+        if row.tokens:
+            readings = row.tokens.readings()
+            row.values |= {name: float(readings[name][0]) for name in TOKEN_METRICS}
     return reference
 
 

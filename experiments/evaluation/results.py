@@ -36,6 +36,7 @@ class Row:
         onset_frames: frames with onsets, right and wrong.
         onset_events: onsets, right and wrong.
         tokens: what there is to count of its tokens.
+        embedded_seconds: how much of it was embedded.
         gaussian: mean and covariance of its embeddings.
         vectors: some of its embeddings [n, D].
     """
@@ -51,6 +52,7 @@ class Row:
     onset_frames: OnsetCounts = field(default_factory=OnsetCounts)
     onset_events: OnsetCounts = field(default_factory=OnsetCounts)
     tokens: TokenCounts | None = None
+    embedded_seconds: float = 0.0
     gaussian: Gaussian | None = None
     vectors: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 

@@ -88,7 +88,7 @@ def test_the_page_tells_the_whole_story(made: Path):
         "44.1 kHz stereo",
         "8 × 1 024",
         "All stems: “ours” is best, with uSDR",
-        "the difference is not significant (p = 0.21 after Holm)",
+        "the difference is not significant (p = 0.21 after Holm; ours against Demucs)",
         "On 6 tracks · 2 min 00 s · 120 frames, 3 of them left out as silent.",
         "Against the reference as the codec can say it",
         "mixture less rough",
@@ -172,7 +172,8 @@ def test_intervals_stand_beneath_the_numbers_they_are_of(write: Callable[..., Pa
 def headline(write: Callable[..., Path], summary: dict[str, Any], pairs: list[dict[str, Any]], **by_name: str) -> str:
     results = {"stems": ["bass"], "systems": roles(**by_name), "metrics": ["up"], "summary": {"bass": summary}}
     found = findings(read_evaluation(write({**results, "pairs": pairs})))
-    return " ".join(f"{name}: {sentence.text} [{sentence.verdict}]" for name, sentence in found)
+    text = " ".join(f"{name}: {sentence.text} [{sentence.verdict}]" for name, sentence in found)
+    return text.replace("\u00a0", " ")
 
 
 def test_the_headline_says_who_is_best_and_by_how_much(write: Callable[..., Path]):
@@ -189,12 +190,12 @@ def test_the_headline_says_who_is_best_and_by_how_much(write: Callable[..., Path
     ("p", "words"),
     [
         (None, "there are not enough tracks to test the difference"),
-        (0.2, "the difference is not significant (p = 0.2 after Holm)"),
+        (0.2, "the difference is not significant (p = 0.2 after Holm; 6 pairs)"),
         (1e-7, "the difference is significant (p < 0.001 after Holm)"),
     ],
 )
 def test_the_headline_says_what_the_test_says(write: Callable[..., Path], p: float | None, words: str):
-    pair = {"stem": "bass", "metric": "up", "a": "a", "b": "b", "difference": 1, "p": p, "p_holm": p}
+    pair = {"stem": "bass", "metric": "up", "a": "a", "b": "b", "difference": 1, "p_holm": p, "words": "6 pairs"}
     assert words in headline(write, cells(2.0, 1.0), [pair], a="system", b="system")
 
 
@@ -210,6 +211,7 @@ def test_a_best_system_below_the_floor_is_no_good_news(write: Callable[..., Path
         ("up", 1.0, 3.0, 0.01, "▼"),
         ("down", 3.0, 1.0, 0.01, "▼"),
         ("zero", -3.0, 1.0, 0.01, "▼"),
+        ("unknown", 3.0, 1.0, 0.01, "◆"),
         ("up", 3.0, 1.0, 0.05, ""),
         ("up", 3.0, 1.0, None, ""),
     ],

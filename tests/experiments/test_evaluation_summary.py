@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from experiments.evaluation.listen import badness, choose, leading_metric, loudest_start
+from experiments.evaluation.listen import badness, choose, leading_metric
+from experiments.evaluation.loudest import loudest_part
 from experiments.evaluation.results import Row
 from experiments.evaluation.summary import ALL, collect, compare_pairs, coverage, summarize
 from experiments.evaluation.systems import Comparison, System
@@ -140,5 +141,8 @@ def test_badness_follows_the_direction():
 def test_the_loudest_stretch_is_found():
     audio = np.zeros((1, 1000))
     audio[:, 500:700] = 1.0
-    assert loudest_start(audio, 100, 2.0) == 500
-    assert loudest_start(audio[:, :100], 100, 2.0) == 0
+    assert loudest_part(audio, 100, 2.0) == slice(500, 700)
+    assert loudest_part(audio, 100, 2.05).start in (490, 500)
+    assert loudest_part(audio[:, :100], 100, 2.0) == slice(0, 100)
+    audio[:, -30:] = 9.0
+    assert loudest_part(audio, 100, 1.0) == slice(900, 1000)

@@ -158,7 +158,8 @@ def test_the_samples(lively_task: MakeTask, direct: Callable, tmp_path: Path, so
     assert folders == ["test song 0 @ 0.0 s", "test song 1 @ 0.0 s"]
     for folder, item in zip(folders, direct(task, source), strict=True):
         here = tmp_path / folder
-        assert {path.name for path in here.iterdir()} == {f"{wav}.wav" for wav in WAVS} | {"sample.json"}
+        wavs = WAVS if source == "mixture" else (*WAVS, "mixture")  # a separated stem comes from a mixture
+        assert {path.name for path in here.iterdir()} == {f"{wav}.wav" for wav in wavs} | {"sample.json"}
         side_car = json.loads((here / "sample.json").read_text())
         audio = item["audio"]
         tensors = {
@@ -167,7 +168,9 @@ def test_the_samples(lively_task: MakeTask, direct: Callable, tmp_path: Path, so
             "quantized_input": audio["untouched encoder"],
             "quantized_target": audio["quantized_target (ceiling)"],
             "target": item["target"],
+            "mixture": audio["mixture (floor)"],
         }
+        tensors = {name: tensors[name] for name in wavs}
         assert side_car["scale"] == pytest.approx(
             min(1.0, 0.999 / max(float(wave.abs().max()) for wave in tensors.values())), rel=1e-4
         )
