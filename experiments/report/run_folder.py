@@ -99,7 +99,7 @@ def read_run(run_dir: Path, *, trained: bool = True) -> Run:
     curves, last_step = _read_curves(run_dir / "metrics.jsonl", notes) if trained else ({}, None)
     results = _read_results(run_dir / "results.json", notes)
     expects_samples = trained or (run_dir / "samples").is_dir()
-    samples = _read_samples(run_dir / "samples", notes) if expects_samples else []
+    samples = read_samples(run_dir / "samples", notes) if expects_samples else []
     return Run(run_dir, config_text, config, curves, last_step, results, samples, notes)
 
 
@@ -189,7 +189,8 @@ def _read_results(path: Path, notes: list[str]) -> dict[str, Any]:
     return mapping(results)
 
 
-def _read_samples(folder: Path, notes: list[str]) -> list[Sample]:
+def read_samples(folder: Path, notes: list[str]) -> list[Sample]:
+    """The excerpts in a folder of samples, a folder each; what is missing or cannot be played is told to `notes`."""
     if not folder.is_dir():
         notes.append("No samples folder: nothing was rendered to listen to yet.")
         return []
