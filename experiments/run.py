@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from codec_ft.codec_training.config import CodecTrainingConfig
 from codec_ft.codec_training.report import report_codec
 from codec_ft.codec_training.task import CodecTask
 from codec_ft.data.check import check_dataset
@@ -16,6 +15,8 @@ from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.results import report
 from codec_ft.finetune.task import FinetuneTask
 from codec_ft.finetune.warm_encoder import FinetuneStep
+from codec_ft.separation.report import report_separator
+from codec_ft.separation.task import SeparatorTask
 from codec_ft.training.checkpoint import load_checkpoint
 from codec_ft.training.config import ExperimentConfig
 from codec_ft.training.device import make_accelerator
@@ -69,7 +70,7 @@ def check_data(config: ExperimentConfig) -> None:
     Raises:
         UserError: the data have errors.
     """
-    reads_all = config.data.remix_probability > 0 or (isinstance(config, CodecTrainingConfig) and config.stem == "all")
+    reads_all = config.data.remix_probability > 0 or config.stem == "all"
     stem = None if reads_all else config.stem
     source = config.input if isinstance(config, FinetuneConfig) else "target"
     splits = sorted({"train", "valid", config.data.report_split})
@@ -118,5 +119,7 @@ def report_samples(task: Task, module: torch.nn.Module, samples: Path, words: st
     """Samples of the report split and the table of them, by the kind of trainer."""
     if isinstance(task, CodecTask):
         return report_codec(task, module, samples, words, device)
+    if isinstance(task, SeparatorTask):
+        return report_separator(task, module, samples, words, device)
     assert isinstance(task, FinetuneTask) and isinstance(module, FinetuneStep)
     return report(task, module, samples, words, device)

@@ -8,7 +8,6 @@ import torch
 
 from codec_ft.atomic import atomic_path
 from codec_ft.audio.files import audio_info, read_audio
-from codec_ft.codec_training.task import CodecTask
 from codec_ft.config import load_config, peek
 from codec_ft.data.dataset import ExcerptDataset, collate
 from codec_ft.data.excerpts import Excerpt
@@ -115,9 +114,12 @@ def sample_file(
 
 
 def _finetuned(folder: Path, task: Task, module: torch.nn.Module) -> tuple[FinetuneTask, FinetuneStep]:
-    if isinstance(task, CodecTask):
-        raise UserError(f"{folder}: trained a codec, which separates nothing. Give the run of a fine-tuning.")
-    assert isinstance(task, FinetuneTask) and isinstance(module, FinetuneStep)
+    if not isinstance(task, FinetuneTask):
+        raise UserError(
+            f"{folder}: draws no single stem out of a mixture. Give the run of a fine-tuning; a separator is applied "
+            "by scripts/prepare_data.py separate --with RUN."
+        )
+    assert isinstance(module, FinetuneStep)
     return task, module
 
 

@@ -12,6 +12,8 @@ from codec_ft.config import load_config, peek
 from codec_ft.errors import UserError
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.task import FinetuneTask
+from codec_ft.separation.config import SeparatorConfig
+from codec_ft.separation.task import SeparatorTask
 from codec_ft.training.config import ExperimentConfig
 from codec_ft.training.task import Task
 
@@ -20,6 +22,7 @@ CONFIGS = PROJECT / "configs"
 SCHEMAS: dict[str, type[ExperimentConfig]] = {
     "finetune": FinetuneConfig,
     **RECIPES,
+    "separator": SeparatorConfig,
 }
 
 
@@ -49,5 +52,7 @@ def make_task(config: ExperimentConfig) -> Task:
     torch.manual_seed(config.train.seed)
     if isinstance(config, CodecTrainingConfig):
         return CodecTask(config)
+    if isinstance(config, SeparatorConfig):
+        return SeparatorTask(config)
     assert isinstance(config, FinetuneConfig)
     return FinetuneTask(config, load_codec(config.codec))

@@ -1,20 +1,25 @@
-"""Make the demo data set, or check any data set.
+"""Make the demo data set, separate any data set with any separator, or check one.
 
     python scripts/prepare_data.py demo
+    python scripts/prepare_data.py separate --with open_unmix_demo
     python scripts/prepare_data.py check PATH
 
 Works from any folder.
 """
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
-from codec_ft.errors import told_to_the_user
+from codec_ft.errors import UserError, told_to_the_user
 
 DEMO_ROOT = Path(__file__).resolve().parent.parent / "data" / "demo"
+LONGEST_WAIT = timedelta(days=30)
+"""Processes that finish early wait for the others: nobody knows how long a data set takes."""
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -36,15 +41,72 @@ def demo(
     """
     from codec_ft.data.demo.build import build_demo_set
     from codec_ft.data.separators.build import build_separated
-    from codec_ft.data.separators.kinds import SEPARATORS
+    from codec_ft.data.separators.stand_ins.kinds import STAND_INS
+    from codec_ft.data.separators.stand_ins.source import StandInSource
+    from codec_ft.data.workers import available_cores
 
     with told_to_the_user():
         build_demo_set(
             root, tracks={"train": train, "valid": valid, "test": test}, seconds=seconds, seed=seed, jobs=jobs
         )
-        for separator in SEPARATORS if separators else ():
-            build_separated(root, separator, seed=seed, jobs=jobs)
+        for name in STAND_INS if separators else ():
+            build_separated(root, StandInSource(name, seed=seed), jobs=jobs or available_cores())
     print(f"The demo data set is in {root}.")
+
+
+@app.command()
+def separate(
+    with_: Annotated[str, typer.Option("--with", help="Separator: a name, a run folder, demucs:NAME, or folder.")],
+    root: Annotated[Path, typer.Option(help="Folder of the data set.")] = DEMO_ROOT,
+    name: Annotated[str | None, typer.Option(help="Write to separated/NAME; by default the separator's name.")] = None,
+    source: Annotated[Path | None, typer.Option(help="With folder: where another program wrote its stems.")] = None,
+    pattern: Annotated[str | None, typer.Option(help='With folder: how they are named, "{track}/{stem}.wav".')] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the stand-ins' errors.")] = 0,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
+) -> None:
+    """Fill separated/NAME/SPLIT/TRACK/STEM.wav of a data set, for `input=separated/NAME`.
+
+    Separators: open_unmix_demo, which comes with this project; the run folder of a separator that was trained here;
+    demucs:htdemucs and other models of the package demucs; spectrogram and waveform, stand-ins that degrade the true
+    stems; and folder, for files that any other separator wrote.
+
+    Run again, it makes what is missing and leaves the rest. With `accelerate launch` before it, the processes of all
+    machines share out the tracks, each on its own GPU where there are any.
+    """
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    from codec_ft.data.separators.build import SeparatedSet, Shard
+    from codec_ft.data.separators.named import make_source
+    from codec_ft.data.workers import available_cores
+
+    # Without being told that there is no GPU, launched processes would not find each other.
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
+    state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
+    with told_to_the_user():
+        shard = Shard(state.process_index, state.num_processes)
+        alone = shard.count == 1 and state.device.type == "cpu"
+        if jobs is not None and jobs > 1 and state.device.type != "cpu":
+            raise UserError(f"--jobs {jobs}: one process uses a GPU. Use accelerate launch to work on several GPUs.")
+        jobs = jobs or (available_cores() if alone else 1)
+        found = make_source(with_, root, folder=source, pattern=pattern, seed=seed, device=str(state.device))
+        separated = SeparatedSet(root, found, name)
+        with state.main_process_first():  # the first one calibrates and cleans up, the others find it done
+            separated.prepare(jobs, shard)
+        filled = separated.fill(jobs, shard)
+        state.wait_for_everyone()
+        if state.is_main_process:
+            levels = separated.finish()
+            table = Table("stem", "SDR-med, median (dB)", "uSDR, mean (dB)")
+            for stem, row in levels.items():
+                table.add_row(stem, *("-" if row[m] is None else f"{row[m]:.2f}" for m in ("sdr_med", "usdr")))
+            if levels:
+                Console().print(table)
+            share = f" by the first of {shard.count} processes" * (shard.count > 1)
+            print(f"{separated.folder}: {filled.made} tracks made{share}, {filled.skipped} were there already.")
+            print(f"Train on them with input=separated/{separated.folder.name}")
+    state.destroy_process_group()
 
 
 @app.command()

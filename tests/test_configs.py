@@ -7,6 +7,7 @@ import yaml
 
 from codec_ft.codec_training.config import CodecTrainingConfig, DacTrainingConfig, EncodecTrainingConfig
 from codec_ft.finetune.config import FinetuneConfig
+from codec_ft.separation.config import SeparatorConfig
 from codec_ft.training.config import ExperimentConfig
 from experiments.run import run_experiment
 from experiments.tasks import CONFIGS, read_config
@@ -35,6 +36,19 @@ TINY_CODEC = {
         "model.decoder_strides=null",
     ],
 }
+TINY_SEPARATOR = [
+    "stems=[bass,drums]",
+    "sample_rate=8000",
+    "channels=1",
+    "open_unmix.n_fft=256",
+    "open_unmix.hop_length=64",
+    "open_unmix.bandwidth=3000",
+    "open_unmix.hidden_size=8",
+    "htdemucs.channels=8",
+    "htdemucs.depth=2",
+    "htdemucs.t_heads=2",
+    "htdemucs.nfft=256",
+]
 TINY_QUANTIZER = ["quantizer.start_step=0", "quantizer.kmeans_vectors=64"]
 TINY_DISCRIMINATORS = {
     "stft_windows": ["discriminators.stft_windows=[64,32]", "discriminators.stft_filters=2"],
@@ -45,12 +59,17 @@ TINY_DISCRIMINATORS = {
 
 def test_there_are_configurations() -> None:
     assert {"demo", "codec_demo", "codec_demo_adversarial", "dac_demo", "encodec_24khz", "dac_44khz"} <= set(NAMES)
+    assert {"separator_demo", "htdemucs_demo"} <= set(NAMES)
 
 
 def tiny(shipped: ExperimentConfig, codec: Path) -> list[str]:
     """What makes a shipped configuration tiny; the codec is the one that it uses or starts from."""
     if isinstance(shipped, FinetuneConfig):
         return [f"codec={codec}"]
+    if isinstance(shipped, SeparatorConfig):
+        if shipped.architecture == "htdemucs":
+            pytest.importorskip("demucs")
+        return TINY_SEPARATOR
     assert isinstance(shipped, EncodecTrainingConfig | DacTrainingConfig)
     size = TINY_CODEC[shipped.task] if shipped.start is None else [f"start={codec}"]
     options = shipped.discriminators

@@ -1,445 +1,565 @@
+"""Separators behind one interface, found by name, and what they make of whole data sets."""
+
 import json
 import logging
-import math
+import pickle
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
 
-from codec_ft.data.separators import build, spectrogram, stft, waveform
-from codec_ft.data.separators.build import build_separated
-from codec_ft.data.separators.calibrate import find_strength, median_sdr
-from codec_ft.data.separators.kinds import SEPARATORS, Separator
-from codec_ft.data.separators.noise import smooth_field
+from codec_ft.data.separators import load, trained
+from codec_ft.data.separators.base import Separator
+from codec_ft.data.separators.build import SeparatedSet, Shard, build_separated
+from codec_ft.data.separators.chunks import separate_in_chunks
+from codec_ft.data.separators.folder import FolderSource
+from codec_ft.data.separators.htdemucs import HTDemucsShape
+from codec_ft.data.separators.load import load_separator
+from codec_ft.data.separators.named import SeparatorSource, make_source
+from codec_ft.data.separators.networks import NetworkFacts, make_network, read_network, save_network
+from codec_ft.data.separators.open_unmix import OpenUnmixShape
 from codec_ft.errors import UserError
 
-RATE = 44100
-STEMS = ("drums", "bass", "other", "vocals")
+RATE = 8000
+TINY = {
+    "open_unmix": OpenUnmixShape(n_fft=256, hop_length=64, bandwidth=3000, hidden_size=8, lstm_layers=1).model_dump(),
+    "htdemucs": HTDemucsShape(channels=8, depth=2, t_layers=1, t_heads=2, nfft=256).model_dump(),
+}
 
 
-def make_stems(seconds: float = 3.0, seed: int = 0) -> dict[str, np.ndarray]:
-    """Four stereo stems that overlap in time and frequency, float32 [2, N]: a beat, a bass, a chord, a voice."""
+def tiny_network(folder: Path, architecture: str = "open_unmix", channels: int = 2) -> Path:
+    """A network with random weights in a folder."""
+    if architecture == "htdemucs":
+        pytest.importorskip("demucs")
+    torch.manual_seed(1)
+    facts = NetworkFacts(
+        architecture=architecture,
+        stems=("bass", "drums"),
+        sample_rate=RATE,
+        channels=channels,
+        seconds=0.5,
+        shape=TINY[architecture],
+    )
+    save_network(make_network(facts), facts, folder)
+    return folder
+
+
+def demucs_repository(folder: Path, how: str = "safetensors") -> Path:
+    """A tiny HTDemucs as the package demucs stores its own: a bag of one model."""
+    htdemucs = pytest.importorskip("demucs.htdemucs")
+    from fractions import Fraction
+
+    from safetensors.torch import save_file
+
+    torch.manual_seed(2)
+    sizes = {"audio_channels": 2, "channels": 8, "depth": 2, "t_layers": 1, "t_heads": 2, "nfft": 256}
+    sizes |= {"samplerate": RATE, "segment": Fraction(1, 2)}
+    model = htdemucs.HTDemucs(["drums", "bass"], **sizes)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "small.yaml").write_text("models: ['abc']\n")
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    if how == "safetensors":
+        encoded = sizes | {"segment": {"_type": "fraction", "numerator": 1, "denominator": 2}}
+        words = {"klass": "demucs.htdemucs.HTDemucs", "args": '[["drums", "bass"]]', "kwargs": json.dumps(encoded)}
+        save_file(state, folder / "abc.safetensors", metadata=words)
+    else:
+        package = {"klass": htdemucs.HTDemucs, "args": (["drums", "bass"],), "kwargs": sizes, "state": state}
+        torch.save(package, folder / "abc-12345678.th")
+    return folder
+
+
+class Sum(Separator):
+    """A separator whose result is known: half of the mixture, and a quarter."""
+
+    name, stems, sample_rate, channels, device = "sum", ("half", "quarter"), RATE, 2, torch.device("cpu")
+
+    def estimate(self, mixture: Tensor) -> Tensor:
+        assert mixture.shape[0] == 2
+        return torch.stack([mixture / 2, mixture / 4])
+
+
+@pytest.fixture(scope="module", params=["open_unmix", "open_unmix mono", "htdemucs", "demucs", "sum"])
+def separator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Separator:
+    """One of each kind."""
+    folder = tmp_path_factory.mktemp("separators")
+    if request.param == "sum":
+        return Sum()
+    if request.param == "demucs":
+        return load_separator(f"demucs:{demucs_repository(folder)}/small")
+    architecture, _, mono = request.param.partition(" ")
+    return load_separator(tiny_network(folder / "net", architecture, 1 if mono else 2))
+
+
+def music(length: int, channels: int = 2, seed: int = 0) -> np.ndarray:
+    """Noise with a tone, float32 [C, N]."""
     rng = np.random.default_rng(seed)
-    time = np.arange(round(seconds * RATE)) / RATE
-    beat = np.exp(-8 * (time % 0.5))
-
-    def tone(pitch: float, partials: int) -> np.ndarray:
-        phase = 2 * np.pi * pitch * time + 0.3 * np.sin(2 * np.pi * 5 * time) + rng.uniform(0, 6)
-        return sum(np.sin(n * phase) / n for n in range(1, partials + 1))
-
-    root = 55 * 2 ** (rng.integers(12) / 12)
-    mono = {
-        "drums": 0.5 * beat * (rng.standard_normal(len(time)) * 0.4 + np.sin(2 * np.pi * 60 * time)),
-        "bass": 0.2 * tone(root, 8) * np.exp(-2 * (time % 0.25)),
-        "other": 0.05 * (tone(2 * root, 30) + tone(3 * root, 30) + tone(2.5 * root, 30)),
-        "vocals": 0.15 * tone(4 * root, 40) * (time % 1.5 > 0.3),
-    }
-    sides = {stem: np.array([[1.0], [0.7]]) for stem in mono} | {"other": np.array([[0.7], [1.0]])}
-    return {stem: (audio * sides[stem]).astype(np.float32) for stem, audio in mono.items()}
+    tone = 0.2 * np.sin(2 * np.pi * 300 * np.arange(length) / RATE)
+    return (tone + 0.05 * rng.standard_normal((channels, length))).astype(np.float32)
 
 
-def write_track(folder: Path, stems: dict[str, np.ndarray]) -> None:
-    folder.mkdir(parents=True)
-    for stem, audio in stems.items():
-        soundfile.write(folder / f"{stem}.wav", audio.T, RATE, subtype="PCM_16")
+# --- the interface -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("length", "rate", "channels"),
+    [(RATE, RATE, 2), (RATE + 1, RATE, 2), (9001, RATE, 1), (1, RATE, 2), (4001, 11025, 2), (5999, 16000, 1)],
+)
+def test_stems_have_the_form_of_the_mixture(separator: Separator, length: int, rate: int, channels: int) -> None:
+    mixture = music(length, channels)
+    before = mixture.copy()
+    stems = separator.separate(mixture, rate)
+    assert tuple(stems) == separator.stems
+    for audio in stems.values():
+        assert audio.shape == (channels, length)
+        assert audio.dtype == np.float32
+        assert np.isfinite(audio).all()
+    np.testing.assert_array_equal(mixture, before)
+
+
+def test_silence_is_separated_into_silence(separator: Separator) -> None:
+    for audio in separator.separate(np.zeros((2, 5000), np.float32), RATE).values():
+        np.testing.assert_allclose(audio, 0, atol=1e-7)
+
+
+def test_the_same_mixture_gives_the_same_stems_at_any_level(separator: Separator) -> None:
+    mixture = music(6000)
+    first, again, quiet = (separator.separate(x, RATE) for x in (mixture, mixture, mixture / 64))
+    for stem in separator.stems:
+        np.testing.assert_array_equal(first[stem], again[stem])
+        np.testing.assert_allclose(64 * quiet[stem], first[stem], atol=1e-4)
+
+
+def test_what_is_no_audio_is_a_mistake_of_the_caller(separator: Separator) -> None:
+    with pytest.raises(ValueError, match=r"\[C, N\], not of shape \(100,\)"):
+        separator.separate(np.zeros(100, np.float32), RATE)
+    with pytest.raises(ValueError, match="NaN"):
+        separator.separate(np.full((2, 100), np.nan, np.float32), RATE)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_known_stems_at_other_rates_and_channels(channels: int) -> None:
+    mixture = np.cumsum(music(20_000, channels), axis=1) / 50  # without highs, which 8 kHz cannot hold
+    mixture -= mixture.mean(axis=1, keepdims=True)
+    stems = Sum().separate(mixture.astype(np.float32), 16000)
+    inner = slice(500, -500)
+    for stem, share in {"half": 2, "quarter": 4}.items():
+        np.testing.assert_allclose(share * stems[stem][:, inner], mixture[:, inner], atol=0.05)
+
+
+@settings(max_examples=40, deadline=None)
+@given(length=st.integers(1, 400), chunk=st.integers(2, 120), share=st.floats(0.02, 0.5), seed=st.integers(0, 9))
+def test_chunks_of_what_acts_on_each_sample_equal_one_piece(length: int, chunk: int, share: float, seed: int) -> None:
+    overlap = max(1, int(share * chunk))
+    mixture = torch.from_numpy(np.random.default_rng(seed).standard_normal((2, length)).astype(np.float32))
+    lengths = []
+
+    def separate(part: Tensor) -> Tensor:
+        lengths.append(part.shape[-1])
+        return torch.stack([part, 3 * part.abs()], dim=1)
+
+    found = separate_in_chunks(separate, mixture, chunk=chunk, overlap=overlap)
+    torch.testing.assert_close(found, torch.stack([mixture, 3 * mixture.abs()]))
+    assert max(lengths) <= chunk
+
+
+def test_chunks_fade_into_each_other() -> None:
+    calls = iter([1.0, 2.0])
+    found = separate_in_chunks(
+        lambda part: torch.full((1, 1, *part.shape[1:]), next(calls)), torch.zeros(1, 9), chunk=6, overlap=3
+    )
+    np.testing.assert_allclose(found.flatten(), [1, 1, 1, 1.25, 1.5, 1.75, 2, 2, 2])
+
+
+def test_a_network_in_chunks_leaves_no_seams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    separator = load_separator(tiny_network(tmp_path))
+    mixture = music(6 * RATE)
+    whole = separator.separate(mixture, RATE)
+    monkeypatch.setattr(trained, "CHUNK_SECONDS", 2.0)
+    monkeypatch.setattr(trained, "OVERLAP_SECONDS", 0.5)
+    pieces = separator.separate(mixture, RATE)
+    for stem in separator.stems:
+        error = np.square(pieces[stem] - whole[stem]).sum() / np.square(whole[stem]).sum()
+        assert 0 < error < 1e-4, stem
+
+
+def test_the_estimates_of_open_unmix_add_up_to_the_mixture(tmp_path: Path) -> None:
+    mixture = music(3 * RATE + 17)
+    stems = load_separator(tiny_network(tmp_path)).separate(mixture, RATE)
+    np.testing.assert_allclose(sum(stems.values()), mixture, atol=1e-5)
+
+
+def test_the_error_that_open_unmix_learns_from_is_that_of_its_spectrograms(tmp_path: Path) -> None:
+    network, _ = read_network(tiny_network(tmp_path))
+    stems = torch.from_numpy(np.stack([[music(4000, seed=s), music(4000, seed=9 + s)] for s in range(3)]))  # [B, S, ..]
+    mixture = stems.sum(dim=1)
+    error, energy = network.errors(mixture, stems)
+    spectrum = network.spectrum(mixture)
+    masks = network.masks(spectrum.abs()).transpose(1, 2)[:, :, None]  # [B, S, 1, T, heard]
+    wanted = torch.stack([network.spectrum(stems[:, s]) for s in range(2)], dim=1)[..., : masks.shape[-1]]
+    difference = (masks * spectrum[:, None, ..., : masks.shape[-1]] - wanted).abs().square().sum(dim=(2, 3, 4))
+    torch.testing.assert_close(error, difference, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(energy, wanted.abs().square().sum(dim=(2, 3, 4)))
+    assert error.requires_grad
+
+
+# --- by name -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_shipped_is_small_and_separates() -> None:
+    assert "open_unmix_demo" in load.shipped_separators()
+    for name in load.shipped_separators():
+        separator = load_separator(name)
+        card = json.loads((load.SHIPPED / name / "card.json").read_text())
+        assert np.mean([row["usdr"] for row in card["measured"]["demo"]["test"]["separated"].values()]) > 4.5
+        assert (separator.name, separator.sample_rate, separator.channels) == (name, 44100, 2)
+        assert set(separator.stems) == {"drums", "bass", "other", "vocals"}
+        sizes = [path.stat().st_size for path in (load.SHIPPED / name).iterdir()]
+        assert max(sizes) < 8e6 and sum(sizes) < 10e6
+        stems = separator.separate(music(30_001), 44100)
+        np.testing.assert_allclose(sum(stems.values()), music(30_001), atol=1e-4)
+
+
+def test_a_run_and_its_separator_folder_are_the_same_separator(tmp_path: Path) -> None:
+    tiny_network(tmp_path / "my run" / "separator")
+    names = {load_separator(path).name for path in (tmp_path / "my run", tmp_path / "my run" / "separator")}
+    assert names == {"my run"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("open_unmix_dem", "no such separator; did you mean open_unmix_demo?"),
+        ("demucs:htdemux", "no published model; there are htdemucs, "),
+        ("demucs:nowhere/htdemucs", "nowhere is no folder"),
+        ("waveform", "scripts/prepare_data.py separate --with waveform"),
+        ("folder", "scripts/prepare_data.py separate --with folder"),
+    ],
+)
+def test_names_that_are_no_separators(name: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_separator(name)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_folders(tmp_path: Path) -> None:
+    def fails(match: str) -> None:
+        with pytest.raises(UserError, match=match):
+            load_separator(tmp_path)
+
+    (tmp_path / "checkpoints").mkdir()
+    fails("not finished, or trained no separator")
+    tiny_network(tmp_path)
+    weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    content, facts = weights.read_bytes(), json.loads(config.read_text())
+    weights.write_bytes(content[:-100])
+    fails("broken or cut short")
+    weights.unlink()
+    fails("model.safetensors is missing")
+    weights.write_bytes(content)
+    config.write_text(json.dumps(facts | {"shape": facts["shape"] | {"hidden_size": 12}}))
+    fails("blend.weight has another shape and")
+    config.write_text(json.dumps(facts | {"shape": facts["shape"] | {"hidden": 12}}))
+    fails("config.json: is not the config of a separator: hidden Extra inputs")
+    config.write_text(json.dumps(facts | {"architecture": "spleeter"}))
+    fails("config.json: is not the config of a separator: architecture")
+    config.write_text("{")
+    fails("config.json: is not the config of a separator")
+
+
+def test_half_precision_is_read_as_float32(tmp_path: Path) -> None:
+    network, facts = read_network(tiny_network(tmp_path / "a"))
+    save_network(network, facts, tmp_path / "b", torch.float16)
+    assert (tmp_path / "b/model.safetensors").stat().st_size < 0.6 * (tmp_path / "a/model.safetensors").stat().st_size
+    half, again = read_network(tmp_path / "b")
+    assert again == facts
+    assert all(value.dtype == torch.float32 for value in half.parameters())
+    mixture = torch.from_numpy(music(2000))[None]
+    torch.testing.assert_close(half(mixture), network(mixture), atol=1e-3, rtol=0)
+
+
+# --- the package demucs ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["safetensors", "th"])
+def test_models_of_demucs_are_applied_as_demucs_applies_them(tmp_path: Path, how: str) -> None:
+    separator = load_separator(f"demucs:{demucs_repository(tmp_path, how)}/small")
+    from demucs.apply import apply_model
+
+    mixture = music(3 * RATE)
+    wave = torch.from_numpy(mixture)
+    mean, std = wave.mean(0).mean(), wave.mean(0).std()
+    wanted = apply_model(separator.model, ((wave - mean) / std)[None], shifts=0, overlap=0.25)[0] * std + mean
+    found = separator.separate(mixture, RATE)
+    assert tuple(found) == ("drums", "bass")
+    for stem, audio in zip(found, wanted.numpy(), strict=True):
+        np.testing.assert_allclose(found[stem], audio, atol=1e-4)
+
+
+def test_files_of_demucs_that_are_not_to_be_trusted(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    pytest.importorskip("demucs")
+    (tmp_path / "small.yaml").write_text("models: ['abc']\n")
+    with pytest.raises(UserError, match=r"holds no abc\.yaml, abc\.safetensors or abc-<hash>\.th"):
+        load_separator(f"demucs:{tmp_path}/small")
+    save_file({"x": torch.zeros(1)}, tmp_path / "abc.safetensors", metadata={"klass": "os.system", "args": '["true"]'})
+    with pytest.raises(UserError, match=r"asks for os\.system"):
+        load_separator(f"demucs:{tmp_path}/small")
+    (tmp_path / "abc.safetensors").unlink()
+
+    class Evil:
+        def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+            return exec, (f"open({str(tmp_path / 'owned')!r}, 'w')",)
+
+    torch.save({"klass": Evil()}, tmp_path / "abc.th")
+    with pytest.raises(UserError, match="cannot be read as a model of demucs"):
+        load_separator(f"demucs:{tmp_path}/small")
+    assert not (tmp_path / "owned").exists()
+    (tmp_path / "small.yaml").write_text("weights: 3\n")
+    with pytest.raises(UserError, match="does not say which models"):
+        load_separator(f"demucs:{tmp_path}/small")
+
+
+def test_without_a_network_it_says_which_files_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("demucs")
+    from codec_ft.data.separators import demucs
+
+    def offline(*_: object) -> str:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(demucs, "hf_hub_download", offline)
+    with pytest.raises(UserError, match=r"no route to host.*hf download adefossez/HTDemucs-ft --local-dir htdemucs_ft"):
+        load_separator("demucs:htdemucs_ft")
+
+
+def test_a_published_model_is_read_from_what_the_hub_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = demucs_repository(tmp_path)
+    (files / "small.yaml").rename(files / "mdx_extra.yaml")
+    from codec_ft.data.separators import demucs
+
+    monkeypatch.setattr(demucs, "hf_hub_download", lambda repository, file: str(files / file))
+    separator = load_separator("demucs:mdx_extra")
+    assert (separator.name, separator.stems, separator.sample_rate) == ("mdx_extra", ("drums", "bass"), RATE)
+
+
+def test_without_the_package_it_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_network(tmp_path, "htdemucs")
+    for module in [name for name in sys.modules if name.split(".")[0] == "demucs"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "demucs", None)
+    for name in ("demucs:htdemucs", str(tmp_path)):
+        with pytest.raises(UserError, match="Install it with: pip install demucs"):
+            load_separator(name)
+
+
+# --- whole data sets ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def data_set(tmp_path: Path) -> Path:
-    """Three tracks of 2 s, one in each split."""
-    for index, split in enumerate(("train", "valid", "test")):
-        write_track(tmp_path / split / f"song {index}", make_stems(2.0, seed=index))
-    return tmp_path
-
-
-def usdr(reference: np.ndarray, estimate: np.ndarray) -> float:
-    return float(10 * np.log10(np.sum(reference**2) / np.sum((reference - estimate) ** 2)))
-
-
-def separate(name: str, stems: dict[str, np.ndarray], strength: float, seed: int = 0) -> dict[str, np.ndarray]:
-    kind = SEPARATORS[name]
-    values = dict.fromkeys(stems, strength)
-    return kind.separate(stems, RATE, rng=np.random.default_rng(seed), **{kind.parameter: values})
-
-
-# --- short-time spectrum and noise -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("length", [1, 1000, 44100, 3 * 44100 + 7])
-@pytest.mark.parametrize(("n_fft", "hop"), [(4096, 1024), (2048, 1024)])
-def test_an_unedited_spectrum_gives_the_signal_back(length: int, n_fft: int, hop: int) -> None:
-    signals = np.random.default_rng(0).standard_normal((2, 2, length)).astype(np.float32)
-    result = stft.edit_spectrum(list(signals), n_fft, hop, n_fft // 2 + 1, lambda spectrum: spectrum)
-    np.testing.assert_allclose(result, signals, atol=1e-5)
-
-
-def test_bins_above_those_edited_are_silenced() -> None:
-    time = np.arange(RATE) / RATE
-    low, high = np.sin(2 * np.pi * 1000 * time), np.sin(2 * np.pi * 15000 * time)
-    signal = (low + high).astype(np.float32)[None]
-    result = stft.edit_spectrum([signal], 4096, 1024, 1024, lambda spectrum: spectrum)[0]
-    np.testing.assert_allclose(result[0, 4096:-4096], low[4096:-4096], atol=1e-3)
-
-
-def test_blocks_leave_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
-    signal = np.random.default_rng(0).standard_normal((1, 2 * RATE)).astype(np.float32)
-    in_one = stft.edit_spectrum([signal], 2048, 1024, 500, lambda spectrum: 2 * spectrum)
-    monkeypatch.setattr(stft, "BLOCK_FRAMES", 7)
-    in_many = stft.edit_spectrum([signal], 2048, 1024, 500, lambda spectrum: 2 * spectrum)
-    np.testing.assert_allclose(in_many, in_one, atol=1e-5)
-
-
-def test_smooth_fields_are_gaussian_and_smooth() -> None:
-    field = smooth_field(1000, 40, 120, np.random.default_rng(0))
-    assert field.shape == (1000, 40, 120)
-    assert field.dtype == np.float32
-    assert abs(field.mean()) < 0.05
-    assert field.var() == pytest.approx(1.0, abs=0.1)
-    assert 0.75 < field.var(axis=0).min() < field.var(axis=0).max() < 1.3  # at each place
-
-    def correlation(a: np.ndarray, b: np.ndarray) -> float:
-        return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
-
-    assert correlation(field[:, :, 1:], field[:, :, :-1]) > 0.95  # neighbouring bins
-    assert correlation(field[:, 1:], field[:, :-1]) > 0.85  # neighbouring frames
-    assert correlation(field[:, 12:], field[:, :-12]) == pytest.approx(0.33, abs=0.12)  # only the coarse half is left
-    assert abs(correlation(field[::2], field[1::2])) < 0.05  # fields are independent
-
-
-# --- the two separators ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["spectrogram", "waveform"])
-def test_sdr_falls_as_the_error_grows(name: str) -> None:
-    stems = make_stems()
-    levels = [[usdr(stems[stem], separate(name, stems, s)[stem]) for stem in STEMS] for s in (0.5, 1.5, 3.0, 6.0)]
-    assert (np.diff(levels, axis=0) < -0.1).all()
-
-
-@pytest.mark.parametrize("name", ["spectrogram", "waveform"])
-def test_estimates_have_the_form_of_the_stems_and_are_finite(name: str) -> None:
-    stems = make_stems(1.0)
-    for estimate in separate(name, stems, 3.0).values():
-        assert estimate.shape == (2, RATE)
-        assert estimate.dtype == np.float32
-        assert np.isfinite(estimate).all()
-
-
-@pytest.mark.parametrize("name", ["spectrogram", "waveform"])
-def test_the_generator_alone_decides_the_errors(name: str) -> None:
-    stems = make_stems(1.0)
-    first, again, other = (separate(name, stems, 2.0, seed)["bass"] for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert usdr(first, other) < 30
-
-
-@pytest.mark.parametrize("name", ["spectrogram", "waveform"])
-def test_silence_stays_finite(name: str) -> None:
-    stems = make_stems(1.0) | {"vocals": np.zeros((2, RATE), np.float32)}
-    estimates = separate(name, stems, 3.0)
-    assert all(np.isfinite(estimate).all() for estimate in estimates.values())
-    mixture = sum(stems.values())
-    leak = np.sum(estimates["vocals"] ** 2) / np.sum(mixture**2)
-    assert leak == 0 if name == "waveform" else 10 * np.log10(leak) == pytest.approx(-34, abs=0.5)
-
-    nothing = {stem: np.zeros((2, RATE), np.float32) for stem in STEMS}
-    for estimate in separate(name, nothing, 3.0).values():
-        np.testing.assert_array_equal(estimate, 0)
-
-
-def test_spectrogram_type_lets_nothing_above_11_khz_through() -> None:
-    stems = make_stems(2.0)
-    for stem, estimate in separate("spectrogram", stems, 2.0).items():
-        power = np.abs(np.fft.rfft(estimate[0])) ** 2
-        above = np.fft.rfftfreq(estimate.shape[1], 1 / RATE) > 11025 + 50  # the window's main lobe is 32 Hz wide
-        assert power[above].sum() < 1e-5 * power.sum(), stem
-
-
-def test_spectrogram_type_at_zero_sigma_separates_what_does_not_overlap() -> None:
-    time = np.arange(2 * RATE) / RATE
-    tones = {"bass": 100, "other": 1000, "vocals": 5000, "drums": 15000}
-    stems = {stem: np.tile(np.sin(2 * np.pi * hz * time), (2, 1)).astype(np.float32) for stem, hz in tones.items()}
-    estimates = separate("spectrogram", stems, 0.0)
-    for stem in ("bass", "other", "vocals"):
-        assert usdr(stems[stem], estimates[stem]) > 25, stem  # what is left is the leak, -34 dB of each other stem
-    assert usdr(stems["drums"], estimates["drums"]) == pytest.approx(0, abs=0.1)  # beyond the bandwidth
-
-
-def test_waveform_type_at_zero_k_is_the_stem() -> None:
-    stems = make_stems(1.0)
-    for stem, estimate in separate("waveform", stems, 0.0).items():
-        np.testing.assert_array_equal(estimate, stems[stem])
-
-
-def test_waveform_type_loses_20_db_per_decade() -> None:
-    stems = make_stems(1.0)
-    weak, strong = separate("waveform", stems, 0.5), separate("waveform", stems, 5.0)
-    for stem in STEMS:
-        assert usdr(stems[stem], weak[stem]) - usdr(stems[stem], strong[stem]) == pytest.approx(20, abs=0.01)
-
-
-def test_waveform_type_hisses_and_keeps_the_highs() -> None:
-    stems = make_stems(2.0)
-    estimates = separate("waveform", stems, 3.0)
-    frequency = np.fft.rfftfreq(2 * RATE, 1 / RATE)
-
-    def energy(audio: np.ndarray, low: float, high: float) -> float:
-        return float(np.sum(np.abs(np.fft.rfft(audio[0])[(frequency > low) & (frequency < high)]) ** 2))
-
-    drums = energy(estimates["drums"], 12000, 20000) / energy(stems["drums"], 12000, 20000)
-    assert 10 * np.log10(drums) == pytest.approx(0, abs=2)
-    bass = energy(estimates["bass"] - stems["bass"], 5000, 15000) / energy(stems["bass"], 0, RATE)
-    assert -45 < 10 * np.log10(bass) < -30
-
-
-def test_other_sample_rates_keep_the_bandwidth() -> None:
-    stems = {stem: audio[:, : 2 * 32000] for stem, audio in make_stems(2.0).items()}
-    kind = SEPARATORS["spectrogram"]
-    sigma = dict.fromkeys(stems, 2.0)
-    drums = kind.separate(stems, 32000, sigma=sigma, rng=np.random.default_rng(0))["drums"]
-    power = np.abs(np.fft.rfft(drums[0])) ** 2
-    frequency = np.fft.rfftfreq(drums.shape[1], 1 / 32000)
-    assert power[frequency > 11100].sum() < 1e-5 * power.sum()
-    assert power[(frequency > 10000) & (frequency < 11000)].sum() > 1e-4 * power.sum()
-
-
-# --- calibration -------------------------------------------------------------------------------------------------
-
-
-def test_median_sdr_of_known_errors() -> None:
-    reference = np.ones((2, 350), np.float32)
-    reference[:, 100:200] = 0.0
-    estimate = reference * np.repeat([0.9, 1.0, 0.99, 5.0], [100, 100, 100, 50]).astype(np.float32)
-    # Frames: 20 dB, silent (left out), 40 dB; the last half frame is left out.
-    assert median_sdr(reference, estimate, 100) == pytest.approx(30, abs=0.01)
-
-
-def test_median_sdr_of_short_and_silent_audio() -> None:
-    reference = np.ones((1, 50), np.float32)
-    assert median_sdr(reference, 0.5 * reference, 100) == pytest.approx(6.02, abs=0.01)
-    assert math.isnan(median_sdr(np.zeros((1, 200)), np.ones((1, 200)), 100))
-
-
-def test_median_sdr_agrees_with_museval(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-    import types
-
-    monkeypatch.setitem(sys.modules, "stempeg", types.ModuleType("stempeg"))  # museval imports but does not need it
-    museval = pytest.importorskip("museval")
-    rng = np.random.default_rng(0)
-    reference = rng.standard_normal((2, 4100))
-    reference[:, 1000:2000] = 0.0
-    estimate = reference + rng.standard_normal((2, 4100)) * np.linspace(0.1, 1.0, 4100)
-    frames, *_ = museval.evaluate(reference.T[None], estimate.T[None], win=1000, hop=1000)
-    assert median_sdr(reference, estimate, 1000) == pytest.approx(np.nanmedian(frames[0]), abs=1e-6)
-
-
-def test_strength_is_found_where_the_error_is_proportional() -> None:
-    calls = []
-
-    def evaluate(strength: dict[str, float]) -> dict[str, float]:
-        calls.append(strength)
-        return {stem: 15 - 20 * math.log10(value) for stem, value in strength.items()}
-
-    found, reached = find_strength(evaluate, {"a": 3.0, "b": 3.0}, {"a": 9.0, "b": 15.0}, -20 / math.log(10))
-    assert found == pytest.approx({"a": 10**0.3, "b": 1.0}, rel=1e-6)
-    assert reached == pytest.approx({"a": 9.0, "b": 15.0})
-    assert len(calls) == 2
-
-
-def test_strength_is_found_where_the_slope_is_unknown() -> None:
-    found, reached = find_strength(lambda s: {"a": 8 - 1.7 * s["a"]}, {"a": 2.0}, {"a": 6.55}, -4.0)
-    assert found["a"] == pytest.approx(1.45 / 1.7, abs=0.06)
-    assert reached["a"] == pytest.approx(6.55, abs=0.1)
-
-
-def test_a_target_out_of_reach_is_reported(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        found, reached = find_strength(lambda s: {"bass": 5 - s["bass"]}, {"bass": 2.0}, {"bass": 7.0}, -4.0)
-    assert "bass 5.0 of 7.0" in caplog.text
-    assert found["bass"] < 0.1
-    assert reached["bass"] > 4.9
-
-
-def test_a_stem_that_is_never_heard_keeps_its_strength() -> None:
-    found, reached = find_strength(
-        lambda s: {"a": math.nan, "b": 5 - s["b"]}, {"a": 2.0, "b": 1.0}, {"a": 6.0, "b": 3.0}, -4.0
-    )
-    assert found["a"] == pytest.approx(2.0)
-    assert math.isnan(reached["a"])
-    assert reached["b"] == pytest.approx(3.0, abs=0.1)
-
-
-def test_tracks_are_unequally_hard_but_always_the_same() -> None:
-    stems = make_stems(1.0)
-    strength = dict.fromkeys(STEMS, 2.0)
-    kind = SEPARATORS["waveform"]
-    first = kind.degrade(stems, RATE, strength, seed=0, track="a")
-    again = kind.degrade(stems, RATE, strength, seed=0, track="a")
-    np.testing.assert_array_equal(first["bass"], again["bass"])
-    other_track = kind.degrade(stems, RATE, strength, seed=0, track="b")
-    other_seed = kind.degrade(stems, RATE, strength, seed=1, track="a")
-    assert usdr(first["bass"], other_track["bass"]) < 40
-    assert usdr(first["bass"], other_seed["bass"]) < 40
-
-
-def test_strengths_vary_by_thirty_percent() -> None:
-    seen: list[float] = []
-
-    def record(stems: dict[str, np.ndarray], rate: int, *, k: dict[str, float], rng: np.random.Generator) -> dict:
-        seen.extend(k.values())
-        return stems
-
-    kind = Separator("recorder", record, "k", {}, {}, -1.0)
-    for index in range(100):
-        kind.degrade(dict.fromkeys(STEMS, np.zeros((1, 1))), RATE, dict.fromkeys(STEMS, 2.0), seed=0, track=str(index))
-    assert 1.4 <= min(seen) < 1.45
-    assert 2.55 < max(seen) <= 2.6
-    assert np.mean(seen) == pytest.approx(2.0, abs=0.05)
-
-
-# --- a whole data set --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["spectrogram", "waveform"])
-def test_build_writes_every_stem_at_its_published_level(data_set: Path, name: str) -> None:
-    report = build_separated(data_set, name, jobs=1)
-    assert (report.made, report.skipped) == (3, 0)
-    for index, split in enumerate(("train", "valid", "test")):
-        folder = data_set / "separated" / name / split / f"song {index}"
-        assert {path.name for path in folder.iterdir()} == {f"{stem}.wav" for stem in STEMS} | {"sdr_med.json"}
-        for stem in STEMS:
-            info = soundfile.info(folder / f"{stem}.wav")
-            assert (info.frames, info.samplerate, info.channels, info.subtype) == (2 * RATE, RATE, 2, "PCM_16")
-
-    stored = json.loads((report.folder / "calibration.json").read_text())
-    assert stored["separator"] == name
-    assert stored["tracks"] == 3
-    assert set(stored["strength"]) == set(STEMS)
-    published = {"spectrogram": spectrogram, "waveform": waveform}[name].TARGET_SDR
-    assert stored["target_sdr_med"] == published
-    for stem in STEMS:
-        files = [data_set / split / f"song {n}" / f"{stem}.wav" for n, split in enumerate(("train", "valid", "test"))]
-        levels = []
-        for path in files:
-            true, estimate = (soundfile.read(p)[0] for p in (path, report.folder / path.relative_to(data_set)))
-            frames = [usdr(true[n : n + RATE], estimate[n : n + RATE]) for n in (0, RATE)]
-            levels.append(np.median(frames))
-        assert stored["reached_sdr_med"][stem] == pytest.approx(np.median(levels), abs=0.01)
-        # Calibration heard the whole of such short tracks, so what it reached there is what is reached here.
-        assert stored["reached_sdr_med"][stem] == pytest.approx(published[stem], abs=0.5), stem
-
-
-def test_build_in_processes_equals_build_in_one(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    other = tmp_path_factory.mktemp("other")
-    for path in data_set.rglob("*.wav"):
-        target = other / path.relative_to(data_set)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(path.read_bytes())
-    first = build_separated(data_set, "waveform", jobs=1)
-    second = build_separated(other, "waveform", jobs=2)
-    assert first.calibration == second.calibration
-    made = sorted(path.relative_to(first.folder) for path in first.folder.rglob("*.*"))
-    assert made == sorted(path.relative_to(second.folder) for path in second.folder.rglob("*.*"))
-    for path in made:
-        assert (first.folder / path).read_bytes() == (second.folder / path).read_bytes()
-
-
-def test_build_again_makes_only_what_is_missing(data_set: Path) -> None:
-    report = build_separated(data_set, "waveform", jobs=1)
-    times = {path: path.stat().st_mtime_ns for path in report.folder.rglob("*.*")}
-    again = build_separated(data_set, "waveform", jobs=1)
-    assert (again.made, again.skipped) == (0, 3)
-    assert again.calibration == report.calibration
-    assert times == {path: path.stat().st_mtime_ns for path in report.folder.rglob("*.*")}
-
-    lost = report.folder / "valid" / "song 1" / "bass.wav"
-    content = lost.read_bytes()
-    lost.unlink()
-    write_track(data_set / "train" / "new song", make_stems(2.0, seed=7))
-    (report.folder / "train" / ".partial-new song").mkdir()  # left by a kill
-    (report.folder / "train" / ".partial-new song" / "drums.wav").write_bytes(b"half")
-    resumed = build_separated(data_set, "waveform", jobs=1)
-    assert (resumed.made, resumed.skipped) == (2, 2)
-    assert lost.read_bytes() == content
-    assert resumed.calibration.strength == report.calibration.strength
-    assert resumed.calibration.tracks == 4
-    assert not list(report.folder.rglob(".partial*"))
-
-
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, UserError])
-def test_an_interrupted_build_leaves_no_half_track(
-    data_set: Path, monkeypatch: pytest.MonkeyPatch, interruption: type[BaseException]
+    """Five stereo tracks of 1 s with bass and drums, three of them for training."""
+    root = tmp_path / "set"
+    for split, names in {"train": ("a", "b", "c"), "valid": ("d",), "test": ("é",)}.items():
+        for seed, name in enumerate(names):
+            stems = {"bass": music(RATE, seed=seed), "drums": 0.3 * music(RATE, seed=9 + seed)[:, ::-1]}
+            (root / split / name).mkdir(parents=True)
+            for stem, audio in {**stems, "mixture": sum(stems.values())}.items():
+                soundfile.write(root / split / name / f"{stem}.wav", audio.T, RATE, subtype="PCM_16")
+    return root
+
+
+def made(folder: Path) -> set[str]:
+    return {path.parent.relative_to(folder).as_posix() for path in folder.glob("*/*/bass.wav")}
+
+
+ALL = {"train/a", "train/b", "train/c", "valid/d", "test/é"}
+
+
+def test_a_separator_fills_a_data_set(data_set: Path, tmp_path: Path) -> None:
+    net = tiny_network(tmp_path / "net")
+    filled, levels = build_separated(data_set, SeparatorSource(str(net)))
+    folder = data_set / "separated" / "net"
+    assert (filled.made, filled.skipped) == (5, 0)
+    assert made(folder) == ALL
+    separator = load_separator(net)
+    usdrs = []
+    for name in ALL:
+        mixture, target = (
+            soundfile.read(data_set / name / f"{s}.wav", dtype="float32")[0].T for s in ("mixture", "bass")
+        )
+        wanted = separator.separate(mixture, RATE)["bass"]
+        found = soundfile.read(folder / name / "bass.wav", dtype="float32")[0].T
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+        usdrs.append(10 * np.log10(np.sum(target**2) / np.sum((target - wanted) ** 2)))
+        assert json.loads((folder / name / "levels.json").read_text())["bass"]["usdr"] == pytest.approx(
+            usdrs[-1], abs=0.01
+        )
+    assert levels["bass"]["usdr"] == pytest.approx(np.mean(usdrs), abs=0.01)
+    assert json.loads((folder / "origin.json").read_text())["separator"] == "net"
+
+
+def test_workers_get_a_copy_that_does_the_same(data_set: Path, tmp_path: Path) -> None:
+    folder = foreign(data_set, tmp_path / "other", "{track}/{stem}.wav")
+    sources = [SeparatorSource(str(tiny_network(tmp_path / "net"))), make_source("folder", data_set, folder=folder)]
+    track = SeparatedSet(data_set, sources[0]).tracks[0]
+    for source in sources:
+        stems, rate = source.separate(track)
+        again, same_rate = pickle.loads(pickle.dumps(source)).separate(track)
+        assert rate == same_rate == RATE
+        for stem in source.stems:
+            np.testing.assert_array_equal(stems[stem], again[stem])
+
+
+def test_it_goes_on_where_it_was_stopped(data_set: Path, tmp_path: Path) -> None:
+    source = SeparatorSource(str(tiny_network(tmp_path / "net")))
+    build_separated(data_set, source)
+    folder = data_set / "separated" / "net"
+    (folder / "train" / "b" / "drums.wav").unlink()
+    (folder / "test" / ".partial-1-é").mkdir()
+    kept = (folder / "train" / "a" / "bass.wav").stat().st_mtime_ns
+    filled, levels = build_separated(data_set, source)
+    assert (filled.made, filled.skipped) == (1, 4)
+    assert (folder / "train" / "a" / "bass.wav").stat().st_mtime_ns == kept
+    assert not list(folder.rglob(".partial*"))
+    assert set(levels) == {"bass", "drums"}
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_shards_make_every_track_once(data_set: Path, tmp_path: Path, count: int) -> None:
+    source = SeparatorSource(str(tiny_network(tmp_path / "net")))
+    filled = []
+    for index in range(count):
+        part = SeparatedSet(data_set, source)
+        part.prepare(shard=Shard(index, count))
+        filled.append(part.fill(shard=Shard(index, count)))
+    assert sum(part.made for part in filled) == 5
+    assert sum(part.skipped for part in filled) == 0
+    assert made(data_set / "separated" / "net") == ALL
+
+
+def test_stems_of_other_weights_are_not_mixed_in(data_set: Path, tmp_path: Path) -> None:
+    build_separated(data_set, SeparatorSource(str(tiny_network(tmp_path / "net"))))
+    (tmp_path / "x").mkdir()
+    other = tiny_network(tmp_path / "x" / "net", channels=1)
+    with pytest.raises(UserError, match=r"was made by separator net, weights_sha256 .* Choose another --name"):
+        build_separated(data_set, SeparatorSource(str(other)))
+    build_separated(data_set, SeparatorSource(str(other)), name="net2")
+    assert made(data_set / "separated" / "net2") == ALL
+    with pytest.raises(UserError, match="plain name"):
+        build_separated(data_set, SeparatorSource(str(other)), name="../net2")
+
+
+def test_mixtures_without_files_and_stems_without_truth(data_set: Path, tmp_path: Path) -> None:
+    (data_set / "train" / "a" / "mixture.wav").unlink()
+    (data_set / "train" / "b" / "drums.wav").unlink()
+    _, levels = build_separated(data_set, SeparatorSource(str(tiny_network(tmp_path / "net"))))
+    assert set(levels) == {"bass", "drums"}
+    assert set(json.loads((data_set / "separated/net/train/b/levels.json").read_text())) == {"bass"}
+    short = soundfile.read(data_set / "train" / "a" / "bass.wav")[0][:-5]
+    soundfile.write(data_set / "train" / "a" / "bass.wav", short, RATE)
+    (data_set / "separated/net/train/a/bass.wav").unlink()
+    with pytest.raises(UserError, match=r"drums\.wav: is 2 x 8000 samples at 8000 Hz, but bass\.wav is 2 x 7995"):
+        build_separated(data_set, SeparatorSource(str(tmp_path / "net")))
+
+
+# --- files that another program wrote ----------------------------------------------------------------------------
+
+
+def foreign(
+    data_set: Path, folder: Path, pattern: str, *, rate: int = RATE, extra: int = 0, mono: bool = False
+) -> Path:
+    """Half of each mixture as bass, a quarter as drums, written in another layout."""
+    for path in sorted(data_set.glob("*/*/mixture.wav")):
+        mixture = soundfile.read(path)[0]
+        if rate != RATE:
+            mixture = np.repeat(mixture, rate // RATE, axis=0)
+        mixture = np.pad(mixture, ((0, max(0, extra)), (0, 0)))[: len(mixture) + extra]
+        for stem, share in {"bass": 2, "drums": 4}.items():
+            split, track = path.parts[-3:-1]
+            target = folder / pattern.format(split=split, track=track, stem=stem)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(target, (mixture / share).mean(axis=1) if mono else mixture / share, rate)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("written", "pattern"),
+    [
+        ("{track}/{stem}.wav", "{track}/{stem}.wav"),
+        ("{split}/{track}/{stem}.flac", "{split}/{track}/{stem}"),
+        ("{stem}/{split}_{track}_x.wav", "{stem}/{split}_{track}_*.wav"),
+        ("x_{track}_{stem}.wav", "x_{track}_{stem}.wav"),
+        ("{stem} of {track}.ogg", "{stem} of {track}"),
+    ],
+)
+def test_files_are_found_by_any_pattern(data_set: Path, tmp_path: Path, written: str, pattern: str) -> None:
+    source = make_source("folder", data_set, folder=foreign(data_set, tmp_path / "spleeter", written), pattern=pattern)
+    assert source.stems == ("bass", "drums")
+    filled, _ = build_separated(data_set, source)
+    assert filled.made == 5
+    for name in ALL:
+        mixture = soundfile.read(data_set / name / "mixture.wav")[0]
+        found = soundfile.read(data_set / "separated" / "spleeter" / name / "drums.wav")[0]
+        np.testing.assert_allclose(found, mixture / 4, atol=0.05 if written.endswith("ogg") else 1e-4)
+
+
+def test_files_are_brought_to_the_form_of_the_mixture(
+    data_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    written: list[Path] = []
-    write_audio = build.write_audio
-
-    def fail_at_sixth(path: Path, audio: np.ndarray, sample_rate: int) -> None:
-        written.append(path)
-        if len(written) == 6:
-            raise interruption("the disk is full")
-        write_audio(path, audio, sample_rate)
-
-    monkeypatch.setattr(build, "write_audio", fail_at_sixth)
-    with pytest.raises(interruption):
-        build_separated(data_set, "waveform", jobs=1)
-    folder = data_set / "separated" / "waveform"
-    assert {path.name for path in folder.rglob("*") if path.is_dir()} == {"train", "song 0", "valid"}
-    monkeypatch.undo()
-    report = build_separated(data_set, "waveform", jobs=1)
-    assert (report.made, report.skipped) == (2, 1)
+    folder = foreign(data_set, tmp_path / "other", "{track}/{stem}.wav", rate=2 * RATE, extra=-20, mono=True)
+    with caplog.at_level(logging.WARNING):
+        build_separated(data_set, make_source("folder", data_set, folder=folder))
+    assert "padded by 10 samples at its end" in caplog.text
+    info = soundfile.info(data_set / "separated/other/valid/d/bass.wav")
+    assert (info.frames, info.samplerate, info.channels) == (RATE, RATE, 2)
 
 
-def test_a_stem_that_rests_throughout_does_not_stop_the_build(data_set: Path) -> None:
-    for path in data_set.rglob("vocals.wav"):
-        soundfile.write(path, np.zeros((2 * RATE, 2)), RATE, subtype="PCM_16")
-    report = build_separated(data_set, "spectrogram", jobs=1)
-    assert report.calibration.reached_sdr_med["vocals"] is None
-    assert report.calibration.reached_sdr_med["drums"] == pytest.approx(5.93, abs=0.5)
+def test_missing_and_extra_tracks_are_named(data_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = foreign(data_set, tmp_path / "other", "{track}/{stem}.wav")
+    (folder / "a").rename(folder / "zebra")
+    with caplog.at_level(logging.WARNING):
+        filled, _ = build_separated(data_set, make_source("folder", data_set, folder=folder))
+    assert filled.made == 4
+    assert "has nothing for 1 tracks: train/a" in caplog.text
+    assert "has 1 tracks that the data set has not: zebra" in caplog.text
 
 
-def test_bad_data_sets_are_named(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    with pytest.raises(UserError, match="no such stand-in separator"):
-        build_separated(data_set, "spleeter", jobs=1)
-    with pytest.raises(UserError, match="seed=-1"):
-        build_separated(data_set, "waveform", seed=-1)
-    with pytest.raises(UserError, match="jobs=0"):
-        build_separated(data_set, "waveform", jobs=0)
-    with pytest.raises(UserError, match="no tracks"):
-        build_separated(tmp_path_factory.mktemp("empty"), "waveform", jobs=1)
-    with pytest.raises(UserError, match="stems=piano"):
-        build_separated(data_set, "waveform", jobs=1, stems=("bass", "piano"))
+def test_folders_that_cannot_be_used(data_set: Path, tmp_path: Path) -> None:
+    folder = foreign(data_set, tmp_path / "other", "{track}/{stem}.wav", extra=RATE)
 
-    bass = data_set / "valid" / "song 1" / "bass.wav"
-    audio, _ = soundfile.read(bass)
-    soundfile.write(bass, audio[:-1], RATE, subtype="PCM_16")
-    with pytest.raises(UserError, match=r"song 1.bass\.wav: frames = 88199, but 88200 in drums\.wav"):
-        build_separated(data_set, "waveform", jobs=1)
-    bass.unlink()
-    with pytest.raises(UserError, match=r"song 1.*no stem bass"):
-        build_separated(data_set, "waveform", jobs=1)
-    assert not (data_set / "separated").exists()
+    def fails(match: str, **options: object) -> None:
+        with pytest.raises(UserError, match=match):
+            make_source("folder", data_set, **options)
 
-
-def test_calibration_hears_frames_from_all_over_a_long_track(tmp_path: Path) -> None:
-    """Excerpts of a track that is silent but for its end: only an excerpt that reaches there hears it."""
-    stems = make_stems(12.0)
-    for audio in stems.values():
-        audio[:, : 10 * RATE] = 0.0
-    write_track(tmp_path / "train" / "late", stems)
-    report = build_separated(tmp_path, "waveform", jobs=1)
-    for stem in STEMS:
-        assert report.calibration.calibrated_sdr_med[stem] == pytest.approx(waveform.TARGET_SDR[stem], abs=0.1)
-        assert report.calibration.reached_sdr_med[stem] == pytest.approx(waveform.TARGET_SDR[stem], abs=4)
+    fails("also needs --source FOLDER")
+    fails("no such folder", folder=tmp_path / "nowhere")
+    fails(r"--pattern \{track\}: \{stem\} is missing", folder=folder, pattern="{track}")
+    fails(r"\{album\} cannot be used", folder=folder, pattern="{album}/{track}/{stem}")
+    fails(r"\{track\} is there twice", folder=folder, pattern="{track}/{track}_{stem}")
+    fails("no file fits .*; there is a/bass.wav", folder=folder, pattern="{stem}/x/{track}")
+    fails(r"none of its tracks \(bass, drums\)", folder=folder, pattern="{stem}/{track}")
+    with pytest.raises(UserError, match=r"bass\.wav: is 1\.00 s longer than its mixture"):
+        build_separated(data_set, FolderSource(folder, SeparatedSet(data_set, Half()).tracks))
+    (folder / "b" / "drums.wav").unlink()
+    fails("train/b has no drums, which other tracks have", folder=folder)
+    with pytest.raises(UserError, match="takes no --source"):
+        make_source("waveform", data_set, folder=folder)
+    with pytest.raises(UserError, match="did you mean waveform"):
+        make_source("wavform", data_set)
 
 
-def test_stems_of_another_seed_are_not_mixed_in(data_set: Path) -> None:
-    report = build_separated(data_set, "waveform", jobs=1, stems=("bass", "drums"))
-    with pytest.raises(UserError, match="made with seed 0"):
-        build_separated(data_set, "waveform", seed=1, jobs=1, stems=("bass", "drums"))
-    with pytest.raises(UserError, match="stems bass, drums"):
-        build_separated(data_set, "waveform", jobs=1)
-    (report.folder / "calibration.json").write_text('{"separator": ')
-    with pytest.raises(UserError, match="not a calibration"):
-        build_separated(data_set, "waveform", jobs=1, stems=("bass", "drums"))
+class Half(SeparatorSource):
+    """A source that is only asked for its tracks."""
+
+    name, stems, origin = "half", (), {}
+
+    def __init__(self) -> None:
+        pass

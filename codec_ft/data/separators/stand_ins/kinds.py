@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codec_ft.data.separators import spectrogram, waveform
+from codec_ft.data.separators.stand_ins import spectrogram, waveform
 
 STRENGTH_SPREAD = 0.3
 """The strength varies from track to track by up to +-30 %: some songs are harder than others."""
 
 
 @dataclass(frozen=True)
-class Separator:
+class StandIn:
     """A stand-in separator with what is known about it.
 
     Attributes:
@@ -54,10 +54,10 @@ class Separator:
         return self.separate(stems, sample_rate, rng=rng, **{self.parameter: varied})
 
 
-SEPARATORS = {
+STAND_INS = {
     separator.name: separator
     for separator in (
-        Separator(
+        StandIn(
             name="spectrogram",
             separate=spectrogram.separate,
             parameter="sigma",
@@ -65,7 +65,7 @@ SEPARATORS = {
             start=spectrogram.START_SIGMA,
             slope=-4.0,
         ),
-        Separator(
+        StandIn(
             name="waveform",
             separate=waveform.separate,
             parameter="k",

@@ -19,8 +19,8 @@ add up to the mixture, and each stem's level can be calibrated for itself.
 import numpy as np
 from scipy.ndimage import correlate1d
 
-from codec_ft.data.separators.noise import smooth_field
-from codec_ft.data.separators.stft import edit_spectrum
+from codec_ft.data.separators.stand_ins.noise import smooth_field
+from codec_ft.data.separators.stand_ins.stft import edit_spectrum
 
 WINDOW_SECONDS = 4096 / 44100
 """Spleeter's window, 93 ms; the nearest power of two is taken at other sample rates. The hop is a quarter of it."""

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from codec_ft.atomic import atomic_path
 from codec_ft.audio.files import audio_info, read_audio
-from codec_ft.data.separators.kinds import SEPARATORS
+from codec_ft.data.separators.stand_ins.kinds import STAND_INS
 from codec_ft.data.tracks import Track
 from codec_ft.data.workers import ParallelMap
 from codec_ft.errors import UserError
@@ -161,7 +161,7 @@ def calibrate(
     Raises:
         UserError: a stem cannot be read.
     """
-    kind = SEPARATORS[separator]
+    kind = STAND_INS[separator]
     count = min(CALIBRATION_TRACKS, len(tracks))
     chosen = [tracks[index * len(tracks) // count] for index in range(count)]
 
@@ -201,7 +201,7 @@ def _excerpt_sdr(
         margin = round(CALIBRATION_MARGIN * rate)
         measured = np.tile(np.arange(round(piece * rate)) - margin, CALIBRATION_FRAMES)
         measured = (measured >= 0) & (measured < rate)
-    estimates = SEPARATORS[separator].degrade(true, rate, strength, seed=seed, track=track.name)
+    estimates = STAND_INS[separator].degrade(true, rate, strength, seed=seed, track=track.name)
     levels = {stem: median_sdr(true[stem][:, measured], estimates[stem][:, measured], rate) for stem in stems}
     return {stem: finite_median([level]) for stem, level in levels.items()}
 

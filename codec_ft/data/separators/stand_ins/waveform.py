@@ -20,8 +20,8 @@ import math
 import numpy as np
 from scipy.ndimage import correlate1d
 
-from codec_ft.data.separators.noise import smooth_field
-from codec_ft.data.separators.stft import edit_spectrum
+from codec_ft.data.separators.stand_ins.noise import smooth_field
+from codec_ft.data.separators.stand_ins.stft import edit_spectrum
 
 WINDOW_SECONDS = 2048 / 44100
 """Window of the edits, 46 ms; the nearest power of two is taken at other sample rates. The hop is half of it."""

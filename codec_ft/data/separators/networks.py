@@ -1,0 +1,132 @@
+"""Separator networks: what they have in common, and how they are written to a folder and read from it.
+
+A network lies in a folder as `config.json` (`NetworkFacts`) and `model.safetensors`; nothing in it can run code.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from codec_ft.atomic import atomic_path
+from codec_ft.config import Config
+from codec_ft.errors import UserError
+
+LEVEL = 0.1
+"""RMS of mixtures in training, -20 dBFS; whatever is separated is brought to it before and back afterwards."""
+QUIETEST = 1e-5
+"""RMS of a mixture below which it is not brought up any more: the rounding of 16-bit files."""
+
+
+class SeparatorNetwork(nn.Module, ABC):
+    """Mixtures to estimates of all stems. Mixtures are at `LEVEL`."""
+
+    @abstractmethod
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Audio `[B, C, N]` to estimates `[B, S, C, N]`, for excerpts that fit into memory."""
+
+    @abstractmethod
+    def errors(self, mixture: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """What training minimises: energy of the estimates' errors, and of the targets, `[B, S]` each.
+
+        Args:
+            mixture: `[B, C, N]`.
+            targets: `[B, S, C, N]`.
+        """
+
+    def standardise_to(self, mixtures: Tensor) -> None:
+        """Fit what depends on the music's statistics, and is not learned, to some training mixtures `[B, C, N]`."""
+        del mixtures
+
+
+def level_gain(mixture: Tensor) -> Tensor:
+    """Factor `[..., 1, 1]` that brings mixtures `[..., C, N]` to `LEVEL`."""
+    return LEVEL / mixture.square().mean(dim=(-2, -1), keepdim=True).sqrt().clamp(min=QUIETEST)
+
+
+class NetworkFacts(Config):
+    """What a network is, as its `config.json` says it."""
+
+    architecture: Literal["open_unmix", "htdemucs"]
+    stems: tuple[str, ...] = Field(min_length=1)
+    sample_rate: int = Field(gt=0, description="Hz")
+    channels: Literal[1, 2]
+    seconds: float = Field(gt=0, description="length of the excerpts that it was trained on")
+    shape: dict[str, Any] = Field(description="the architecture's own sizes")
+
+    @model_validator(mode="after")
+    def _stems_differ(self) -> "NetworkFacts":
+        if len(set(self.stems)) < len(self.stems):
+            raise ValueError("stems must differ from one another")
+        return self
+
+
+def make_network(facts: NetworkFacts) -> SeparatorNetwork:
+    """A network with weights drawn from torch's generator.
+
+    Raises:
+        UserError: the architecture needs a package that is not installed.
+        ValidationError: the shape has unknown or wrong sizes.
+    """
+    # The architectures are imported here, because they are made of what this file defines.
+    if facts.architecture == "htdemucs":
+        from codec_ft.data.separators.htdemucs import HTDemucsNetwork, HTDemucsShape
+
+        return HTDemucsNetwork(HTDemucsShape.model_validate(facts.shape), facts)
+    from codec_ft.data.separators.open_unmix import OpenUnmix, OpenUnmixShape
+
+    return OpenUnmix(OpenUnmixShape.model_validate(facts.shape), facts)
+
+
+def save_network(
+    network: SeparatorNetwork, facts: NetworkFacts, folder: Path, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write `config.json` and `model.safetensors`, with floating-point weights stored as `dtype`."""
+    state = {
+        name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
+        for name, value in network.state_dict().items()
+    }
+    with atomic_path(folder / "model.safetensors") as temporary:
+        save_file(state, temporary, metadata={"format": "pt"})
+    with atomic_path(folder / "config.json") as temporary:
+        temporary.write_text(json.dumps(facts.model_dump(), indent=1) + "\n")
+
+
+def read_network(folder: Path) -> tuple[SeparatorNetwork, NetworkFacts]:
+    """Read what `save_network` wrote; the network is in `eval()` and computes in float32.
+
+    Raises:
+        UserError: a file is missing or broken, or the weights do not fit the config.
+    """
+    path = folder / "config.json"
+    try:
+        facts = NetworkFacts.model_validate_json(path.read_bytes())
+        network = make_network(facts)
+    except (ValidationError, OSError) as error:
+        problem = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        where = ".".join(map(str, problem["loc"]))
+        raise UserError(f"{path}: is not the config of a separator: {where} {problem['msg']}.") from error
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise UserError(f"{folder}: model.safetensors is missing beside config.json; copy it there.")
+    try:
+        state = load_file(weights)
+    except SafetensorError as error:
+        raise UserError(f"{weights}: broken or cut short ({error}); copy it again.") from error
+    expected = network.state_dict()
+    wrong = [
+        *(f"{name} is missing" for name in sorted(expected.keys() - state.keys())),
+        *(f"{name} is not part of the network" for name in sorted(state.keys() - expected.keys())),
+        *(f"{n} has another shape" for n in sorted(expected) if n in state and state[n].shape != expected[n].shape),
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 1} more" * (len(wrong) > 1)
+        raise UserError(f"{folder}: the weights do not fit the config: {wrong[0]}{more}.")
+    network.load_state_dict({name: value.to(expected[name].dtype) for name, value in state.items()})
+    return network.eval(), facts
