@@ -60,7 +60,7 @@ def separate(
     root: Annotated[Path, typer.Option(help="Folder of the data set.")] = DEMO_ROOT,
     name: Annotated[str | None, typer.Option(help="Write to separated/NAME; by default the separator's name.")] = None,
     source: Annotated[Path | None, typer.Option(help="With folder: where another program wrote its stems.")] = None,
-    pattern: Annotated[str | None, typer.Option(help='With folder: how they are named, "{track}/{stem}.wav".')] = None,
+    layout: Annotated[str | None, typer.Option(help='With folder: how they are named, "{track}/{stem}.wav".')] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the stand-ins' errors.")] = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
 ) -> None:
@@ -90,7 +90,7 @@ def separate(
         if jobs is not None and jobs > 1 and state.device.type != "cpu":
             raise UserError(f"--jobs {jobs}: one process uses a GPU. Use accelerate launch to work on several GPUs.")
         jobs = jobs or (available_cores() if alone else 1)
-        found = make_source(with_, root, folder=source, pattern=pattern, seed=seed, device=str(state.device))
+        found = make_source(with_, root, folder=source, layout=layout, seed=seed, device=str(state.device))
         separated = SeparatedSet(root, found, name)
         with state.main_process_first():  # the first one calibrates and cleans up, the others find it done
             separated.prepare(jobs, shard)

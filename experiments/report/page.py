@@ -50,7 +50,7 @@ def _view(run: Run, pictures: dict[Path, Path]) -> dict[str, Any]:
         "route": wording.route(run.config),
         "description": wording.describe(run.config),
         "facts": _facts(run),
-        "codec_training": wording.trains_codec(run.config),
+        "from_scratch": wording.trains_codec(run.config) or wording.trains_separator(run.config),
         "headline": wording.headline(run.results, stem),
         "progress": _progress(run),
         "dot_plots": tables.dot_plots(run.results),

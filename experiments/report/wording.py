@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from codec_ft.codec_training.config import RECIPES
 from codec_ft.metrics.registry import METRICS
 from experiments.report.run_folder import finite, mapping, result_rows
 
@@ -111,11 +112,18 @@ def input_words(source: str) -> str:
 
 def trains_codec(config: Mapping[str, Any]) -> bool:
     """Whether the run trains a codec from scratch, so that its samples are an original and its reconstruction."""
-    return config.get("task") == "codec"
+    return config.get("task") in RECIPES
+
+
+def trains_separator(config: Mapping[str, Any]) -> bool:
+    """Whether the run trains a separator of all stems."""
+    return config.get("task") == "separator"
 
 
 def route(config: Mapping[str, Any]) -> str:
     """Where the sound comes from and where it goes, e.g. `mixture → bass`."""
+    if trains_separator(config):
+        return "mixture → stems"
     if trains_codec(config):
         return "audio → tokens → audio"
     return " → ".join(filter(None, (setting(config, "input"), setting(config, "stem"))))
@@ -125,6 +133,8 @@ def describe(config: Mapping[str, Any]) -> str:
     """One sentence that says what was trained, for a reader who knows no abbreviation."""
     if trains_codec(config):
         return "A neural codec learns to turn music into tokens and back; the output is what is left of the target."
+    if trains_separator(config):
+        return "A separator learns to take every stem out of the mixture; no codec has a part in it."
     stem, source, codec = (setting(config, key) for key in ("stem", "input", "codec"))
     if not stem or not source:
         return ""

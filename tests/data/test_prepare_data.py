@@ -98,7 +98,7 @@ def test_separate_with_files_says_how_well_they_do(
             audio, rate = soundfile.read(tmp_path / "set" / name / f"{stem}.wav")
             soundfile.write(target, 0.9 * audio, rate)
     monkeypatch.chdir(tmp_path)
-    words = ("--with", "folder", "--root", "set", "--source", "spleeter", "--pattern", "{track}_{stem}", "--jobs", 1)
+    words = ("--with", "folder", "--root", "set", "--source", "spleeter", "--layout", "{track}_{stem}", "--jobs", 1)
     first = separate(*words)
     assert first.exit_code == 0, first.output
     assert first.stdout.count("20.00") == 4  # a tenth is missing of everything

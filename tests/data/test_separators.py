@@ -501,7 +501,7 @@ def foreign(
     ],
 )
 def test_files_are_found_by_any_pattern(data_set: Path, tmp_path: Path, written: str, pattern: str) -> None:
-    source = make_source("folder", data_set, folder=foreign(data_set, tmp_path / "spleeter", written), pattern=pattern)
+    source = make_source("folder", data_set, folder=foreign(data_set, tmp_path / "spleeter", written), layout=pattern)
     assert source.stems == ("bass", "drums")
     filled, _ = build_separated(data_set, source)
     assert filled.made == 5
@@ -541,11 +541,11 @@ def test_folders_that_cannot_be_used(data_set: Path, tmp_path: Path) -> None:
 
     fails("also needs --source FOLDER")
     fails("no such folder", folder=tmp_path / "nowhere")
-    fails(r"--pattern \{track\}: \{stem\} is missing", folder=folder, pattern="{track}")
-    fails(r"\{album\} cannot be used", folder=folder, pattern="{album}/{track}/{stem}")
-    fails(r"\{track\} is there twice", folder=folder, pattern="{track}/{track}_{stem}")
-    fails("no file fits .*; there is a/bass.wav", folder=folder, pattern="{stem}/x/{track}")
-    fails(r"none of its tracks \(bass, drums\)", folder=folder, pattern="{stem}/{track}")
+    fails(r"--layout \{track\}: \{stem\} is missing", folder=folder, layout="{track}")
+    fails(r"\{album\} cannot be used", folder=folder, layout="{album}/{track}/{stem}")
+    fails(r"\{track\} is there twice", folder=folder, layout="{track}/{track}_{stem}")
+    fails("no file fits .*; there is a/bass.wav", folder=folder, layout="{stem}/x/{track}")
+    fails(r"none of its tracks \(bass, drums\)", folder=folder, layout="{stem}/{track}")
     with pytest.raises(UserError, match=r"bass\.wav: is 1\.00 s longer than its mixture"):
         build_separated(data_set, FolderSource(folder, SeparatedSet(data_set, Half()).tracks))
     (folder / "b" / "drums.wav").unlink()

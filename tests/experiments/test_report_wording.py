@@ -4,7 +4,7 @@ import pytest
 
 from experiments.report.run_folder import Sample
 from experiments.report.tables import dot_plots, results_table, sample_table, token_table
-from experiments.report.wording import describe, headline, show, show_duration, show_percent
+from experiments.report.wording import describe, headline, route, show, show_duration, show_percent
 
 NBSP = "\u00a0"
 
@@ -159,3 +159,13 @@ def test_token_rows_start_with_the_trained_model():
         ("copy_input", [1.0]),
         ("majority", [0.03]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [("encodec", "audio → tokens → audio"), ("dac", "audio → tokens → audio"), ("separator", "mixture → stems")],
+)
+def test_trainings_from_scratch_have_a_route_and_a_sentence_of_their_own(task, expected):
+    config = {"task": task, "stem": "all"}
+    assert route(config) == expected
+    assert describe(config)

@@ -4,10 +4,11 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
+from codec_ft.data.layouts import MUSDB_LAYOUT
 from codec_ft.data.separators.base import Separator
 from codec_ft.data.separators.build import all_tracks
 from codec_ft.data.separators.demucs import PREFIX
-from codec_ft.data.separators.folder import PATTERN, FolderSource
+from codec_ft.data.separators.folder import FolderSource
 from codec_ft.data.separators.load import (
     FOLDER,
     load_separator,
@@ -32,7 +33,7 @@ def make_source(
     root: Path,
     *,
     folder: Path | None = None,
-    pattern: str | None = None,
+    layout: str | None = None,
     seed: int = 0,
     device: str = "cpu",
 ) -> StemSource:
@@ -42,7 +43,7 @@ def make_source(
         name: one of `source_names()`, or a path that `load_separator` knows.
         root: the data set that it is for.
         folder: for "folder", where the files lie.
-        pattern: for "folder", how they are named (see `FolderSource`).
+        layout: for "folder", how they are named (see `FolderSource`).
         seed: of the stand-ins' errors.
         device: where a separator computes.
 
@@ -52,9 +53,9 @@ def make_source(
     if name == FOLDER:
         if folder is None:
             raise UserError("--with folder: also needs --source FOLDER, where the separated files lie.")
-        return FolderSource(folder, all_tracks(root), pattern or PATTERN)
-    if folder is not None or pattern is not None:
-        raise UserError(f"--with {name}: takes no --source and no --pattern; they are for --with folder.")
+        return FolderSource(folder, all_tracks(root), layout or MUSDB_LAYOUT)
+    if folder is not None or layout is not None:
+        raise UserError(f"--with {name}: takes no --source and no --layout; they are for --with folder.")
     if name in STAND_INS:
         return StandInSource(name, seed=seed)
     if not name.startswith(PREFIX) and separator_folder(name) is None and not Path(name).expanduser().exists():
