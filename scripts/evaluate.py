@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from codec_ft.errors import UserError, told_to_the_user
+from codec_ft.errors import told_to_the_user
 
 NONE = "none"
 
@@ -54,35 +54,21 @@ def main(
     overwrite: Annotated[bool, typer.Option(help="replace the evaluation that is in the folder")] = False,
 ) -> None:
     """Measure, and write the page."""
+    from experiments.evaluation.compare import read_comparison
     from experiments.evaluation.evaluate import Listening, evaluate
-    from experiments.evaluation.measure import Settings
-    from experiments.evaluation.runs import compare_runs, find_runs, is_run
-    from experiments.evaluation.systems import compare_folders
+    from experiments.evaluation.settings import Settings
     from experiments.evaluation.terminal import short_tables
 
     with told_to_the_user():
-        own_codec = None
-        if len(paths) > 1 and Path(paths[0]).is_dir() and not is_run(Path(paths[0])):
-            comparison = compare_folders(
-                Path(paths[0]),
-                paths[1:],
-                input=input,
-                layout=layout,
-                reference_layout=reference_layout,
-                split=split,
-                stems=stem or (),
-                tracks=track or (),
-            )
-            title = " and ".join(system.name for system in comparison.systems if system.role == "system")
-        elif len(paths) == 1 and Path(paths[0]).is_dir() and not is_run(Path(paths[0])):
-            raise UserError(
-                f"{paths[0]}: not a run folder. To compare folders, give the references and then the estimates."
-            )
-        else:
-            if input or layout or reference_layout:
-                raise UserError("--input, --layout and --reference-layout are for folders of audio, not for runs.")
-            comparison, own_codec = compare_runs(find_runs(paths), stems=stem or (), tracks=track or ())
-            title = " and ".join(paths)
+        comparison, title, own_codec = read_comparison(
+            paths,
+            input=input,
+            layout=layout,
+            reference_layout=reference_layout,
+            split=split,
+            stems=stem or (),
+            tracks=track or (),
+        )
         chosen = codec or own_codec or "demo"
         results = evaluate(
             comparison,

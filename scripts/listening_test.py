@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from codec_ft.errors import UserError, told_to_the_user
+from codec_ft.errors import told_to_the_user
 
 SHOWN_NOTES = 12
 
@@ -61,32 +61,22 @@ def export(
     contact: Annotated[str | None, typer.Option(help="forced choice: whom the results are to be sent to")] = None,
 ) -> None:
     """Write a test."""
-    from experiments.evaluation.runs import compare_runs, find_runs, is_run
-    from experiments.evaluation.systems import compare_folders
+    from experiments.evaluation.compare import read_comparison
     from experiments.listening.export import KINDS
     from experiments.listening.export import export as write
     from experiments.listening.forced_choice import Options
     from experiments.listening.trials import make_trials
 
     with told_to_the_user():
-        folders = Path(paths[0]).is_dir() and not is_run(Path(paths[0]))
-        if folders and len(paths) == 1:
-            raise UserError(f"{paths[0]}: not a run folder. To compare folders, give references, then estimates.")
-        if folders:
-            comparison = compare_folders(
-                Path(paths[0]),
-                paths[1:],
-                input=input,
-                layout=layout,
-                reference_layout=reference_layout,
-                split=split,
-                stems=stem or (),
-                tracks=track or (),
-            )
-        else:
-            if input or layout or reference_layout:
-                raise UserError("--input, --layout and --reference-layout are for folders of audio, not for runs.")
-            comparison, _ = compare_runs(find_runs(paths), stems=stem or (), tracks=track or ())
+        comparison, _, _ = read_comparison(
+            paths,
+            input=input,
+            layout=layout,
+            reference_layout=reference_layout,
+            split=split,
+            stems=stem or (),
+            tracks=track or (),
+        )
         test = make_trials(
             comparison,
             count=trials,

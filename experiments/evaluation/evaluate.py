@@ -14,18 +14,16 @@ from codec_ft.data.workers import ParallelMap, available_cores, worker_processes
 from codec_ft.errors import UserError
 from codec_ft.metrics.external import available_tools
 from codec_ft.metrics.registry import METRICS
-from experiments.evaluation.align import group_notes, read_aligned
-from experiments.evaluation.coding import Coder
+from experiments.evaluation.align import group_notes
 from experiments.evaluation.distributions import frechet_table, onset_table, rolloff_table, token_table
-from experiments.evaluation.listen import Choice, choose, leading_metric, write_choice
-from experiments.evaluation.measure import Settings, with_ceiling
+from experiments.evaluation.listen import choose, leading_metric, write_sample_of
 from experiments.evaluation.parts import forget_parts, measure_all
 from experiments.evaluation.reference_set import embed_references
 from experiments.evaluation.results import RESULTS, Row, write_results
+from experiments.evaluation.settings import Settings
 from experiments.evaluation.summary import collect, compare_pairs, coverage, summarize
 from experiments.evaluation.systems import Comparison
 from experiments.report.evaluation import write_evaluation_page
-from experiments.report.spectrograms import spectrogram_png
 
 DAC_IS_NOT_BLIND = (
     "The authors of DAC validated their training on data that contain MUSDB18's test tracks, so its ceiling there may "
@@ -173,21 +171,6 @@ def _write_samples(
     parts = [comparison.of_track(choice.item[0]) for choice in choices]
     of_items = [[row for row in rows if (row.track, row.stem) == choice.item] for choice in choices]
     work = zip(choices, parts, of_items, strict=True)
-    write = partial(_write_sample, folder, settings, listening.seconds)
+    write = partial(write_sample_of, folder, settings, listening.seconds)
     for _ in tqdm(run(write, work), desc="samples", total=len(choices), unit="sample"):
         pass
-
-
-def _write_sample(
-    folder: Path, settings: Settings, seconds: float, work: tuple[Choice, Comparison, Sequence[Row]]
-) -> None:
-    """Write one sample and draw its pictures, which the page would do one after the other."""
-    choice, comparison, rows = work
-    aligned = with_ceiling(
-        comparison,
-        read_aligned(comparison, choice.item, settings.sample_rate, settings.channels, align=settings.align),
-        Coder(settings.codec, settings.device) if settings.codec else None,
-    )
-    sample = write_choice(folder, choice, aligned, rows, seconds)
-    for wav in sorted(sample.glob("*.wav")):
-        spectrogram_png(wav)

@@ -13,8 +13,10 @@ from experiments.evaluation.align import Aligned
 from experiments.evaluation.layout import Item
 from experiments.evaluation.loudest import loudest_part
 from experiments.evaluation.results import Row
+from experiments.evaluation.settings import Settings
 from experiments.evaluation.summary import Values
 from experiments.evaluation.systems import Comparison
+from experiments.report.spectrograms import spectrogram_png
 
 LEADING = ("usdr", "sdr_med", "si_sdr", "log_mel_distance")
 """By which metric systems and tracks are ranked: the first of these that there is. uSDR is defined everywhere."""
@@ -67,6 +69,25 @@ def choose(comparison: Comparison, values: Values, metric: str, asked_for: Seque
         wanted = {track: "asked for" for track in asked_for if (track, stem) in comparison.items} or ends
         chosen += [Choice((track, stem), why, best, metric) for track, why in wanted.items()]
     return chosen
+
+
+def write_sample_of(
+    folder: Path, settings: Settings, seconds: float, work: tuple[Choice, Comparison, Sequence[Row]]
+) -> None:
+    """Write one sample and draw its pictures, which the page would do one after the other.
+
+    Args:
+        folder: of all samples.
+        settings: how it was measured.
+        seconds: length of the excerpt at most.
+        work: what to write, the comparison of its track, and the item's numbers.
+    """
+    from experiments.evaluation.measure import read_item  # here, as in `parts`: it takes seconds
+
+    choice, comparison, rows = work
+    sample = write_choice(folder, choice, read_item(comparison, choice.item, settings), rows, seconds)
+    for wav in sorted(sample.glob("*.wav")):
+        spectrogram_png(wav)
 
 
 def write_choice(

@@ -1,8 +1,7 @@
 """Measure one track: every stem of it, as every system has it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,11 +17,12 @@ from codec_ft.metrics.joint import msg_metrics, spectral_metrics
 from codec_ft.metrics.loudness import integrated_loudness
 from codec_ft.metrics.msg_signal import msg_signal
 from codec_ft.metrics.waveform import is_silent, median_over_frames, sdr_frames, si_sdr, spread_silence, usdr
-from experiments.evaluation.align import Aligned, Note, read_aligned
+from experiments.evaluation.align import Aligned, read_aligned
 from experiments.evaluation.coding import Coded, Coder, embed
 from experiments.evaluation.layout import Item
 from experiments.evaluation.loudest import loudest_part
-from experiments.evaluation.results import Row
+from experiments.evaluation.results import Measured, Row
+from experiments.evaluation.settings import Settings
 from experiments.evaluation.systems import Comparison
 
 KEPT_VECTORS = 500
@@ -30,60 +30,6 @@ KEPT_VECTORS = 500
 
 TOKEN_METRICS = ("token_accuracy", "cumulative_accuracy", "top5_accuracy", "codebook_distance")
 """Of the first codebook, as single numbers of a track; the table of tokens has all codebooks."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to measure.
-
-    Attributes:
-        sample_rate: in Hz; None is that of each reference.
-        channels: None is that of each reference.
-        align: take constant delays out.
-        codec: whose ceiling, tokens and latents are measured; None is none.
-        embedding: of the Frechet distance; None is the codec's latents, where there is a codec.
-        fad_reference: folder of other clean tracks that the Frechet distance is measured from; None takes the
-            references themselves.
-        codec_seconds: tokens and embeddings are those of so many seconds of each item, the loudest of its reference;
-            None is all of it.
-        bss: also ISR, SIR and SAR.
-        tools: external tools to ask, see `codec_ft.metrics.external`.
-        device: where codec and embedding compute.
-    """
-
-    sample_rate: int | None = None
-    channels: int | None = None
-    align: bool = False
-    codec: str | None = "demo"
-    embedding: str | None = None
-    fad_reference: Path | None = None
-    codec_seconds: float | None = 10.0
-    bss: bool = False
-    tools: tuple[str, ...] = ()
-    device: str = "cpu"
-
-
-@dataclass
-class Measured:
-    """A measured track.
-
-    Attributes:
-        rows: one per stem and system.
-        references: one per stem, with the embeddings of the reference and nothing else.
-        notes: what was changed in the files that were read.
-        left_out: a sentence on each item that could not be measured.
-        sample_rate: at which the audio was measured, in Hz.
-        channels: of the audio that was measured.
-        codec: name, rate and size of the codec, if there is one.
-    """
-
-    rows: list[Row] = field(default_factory=list)
-    references: list[Row] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-    sample_rate: int = 0
-    channels: int = 0
-    codec: dict[str, str | int] | None = None
 
 
 def measure_track(comparison: Comparison, settings: Settings) -> Measured:
@@ -97,24 +43,34 @@ def measure_track(comparison: Comparison, settings: Settings) -> Measured:
     silent: dict[tuple[str, str], bool] = {}
     for item in comparison.items:
         try:
-            aligned = read_aligned(comparison, item, settings.sample_rate, settings.channels, align=settings.align)
+            aligned = read_item(comparison, item, settings)
         except UserError as error:
             measured.left_out.append(f"{item[1]} of {item[0]}: left out for all systems. {error}")
             continue
         measured.notes += aligned.notes
         measured.sample_rate, measured.channels = aligned.sample_rate, len(aligned.reference)
-        aligned = with_ceiling(comparison, aligned, coder)
         rows = _measure_audio(item, aligned, settings, silent)
         _add_second(rows, comparison, aligned, coder)
         measured.references.append(_measure_excerpt(rows, item, aligned, coder, settings))
         measured.rows += rows
     _judge_stems_together(measured.rows, silent)
     if settings.bss:
-        _add_projections(measured.rows, comparison, settings, coder)
+        _add_projections(measured.rows, comparison, settings)
     return measured
 
 
-def with_ceiling(comparison: Comparison, aligned: Aligned, coder: Coder | None) -> Aligned:
+def read_item(comparison: Comparison, item: Item, settings: Settings) -> Aligned:
+    """An item's reference and all answers to it, the codec's ceiling included.
+
+    Raises:
+        UserError: a file cannot be used.
+    """
+    coder = Coder(settings.codec, settings.device) if settings.codec else None
+    aligned = read_aligned(comparison, item, settings.sample_rate, settings.channels, align=settings.align)
+    return _with_ceiling(comparison, aligned, coder)
+
+
+def _with_ceiling(comparison: Comparison, aligned: Aligned, coder: Coder | None) -> Aligned:
     """Add the reference through the codec as one more estimate, where the comparison has no ceiling of its own."""
     if coder is None or any(system.role == "ceiling" for system in comparison.systems):
         return aligned
@@ -221,20 +177,13 @@ def _judge_stems_together(rows: list[Row], silent: Mapping[tuple[str, str], bool
             row.values["sdr_med"] = float(median_over_frames(torch.from_numpy(row.frames["sdr"])[None])[0])
 
 
-def _add_projections(rows: list[Row], comparison: Comparison, settings: Settings, coder: Coder | None) -> None:
+def _add_projections(rows: list[Row], comparison: Comparison, settings: Settings) -> None:
     """ISR, SIR and SAR of every system that has all stems of the track, and their medians.
 
     All stems of all systems are read again, together, which takes the memory of the whole track.
     """
     items = [item for item in comparison.items if any((row.track, row.stem) == item for row in rows)]
-    read = [
-        with_ceiling(
-            comparison,
-            read_aligned(comparison, item, settings.sample_rate, settings.channels, align=settings.align),
-            coder,
-        )
-        for item in items
-    ]
+    read = [read_item(comparison, item, settings) for item in items]
     if len({aligned.reference.shape for aligned in read}) != 1:
         return
     references = BssReferences(torch.from_numpy(np.stack([a.reference for a in read])), read[0].sample_rate)

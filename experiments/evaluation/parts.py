@@ -9,7 +9,8 @@ from pathlib import Path
 
 from codec_ft.atomic import atomic_path
 from codec_ft.data.workers import ParallelMap
-from experiments.evaluation.measure import Measured, Settings, measure_track
+from experiments.evaluation.results import Measured
+from experiments.evaluation.settings import Settings
 from experiments.evaluation.systems import Comparison
 
 FOLDER = "unfinished"
@@ -35,6 +36,9 @@ def _measure_or_read(settings: Settings, kept: Path, part: Comparison) -> Measur
         measured = pickle.loads(path.read_bytes())
         assert isinstance(measured, Measured)
         return measured
+    # Here, because codecs and metrics take seconds to import: the workers need them, the process that asks does not.
+    from experiments.evaluation.measure import measure_track
+
     measured = measure_track(part, settings)
     with atomic_path(path) as temporary:
         temporary.write_bytes(pickle.dumps(measured))

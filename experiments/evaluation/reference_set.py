@@ -11,7 +11,6 @@ from codec_ft.audio.files import read_audio
 from codec_ft.data.workers import ParallelMap
 from codec_ft.errors import UserError
 from codec_ft.metrics.frechet import Gaussian
-from experiments.evaluation.coding import embed
 from experiments.evaluation.systems import reference_files
 
 
@@ -59,4 +58,6 @@ def embed_references(
 
 
 def _embed_file(embedding: str, device: str, path: Path) -> Gaussian:
+    from experiments.evaluation.coding import embed  # here, as in `parts`: it takes seconds
+
     return Gaussian.of(embed(embedding, *read_audio(path), device))

@@ -15,6 +15,7 @@ from codec_ft.metrics.frechet import Gaussian
 from codec_ft.metrics.onsets import OnsetCounts
 from codec_ft.metrics.token_counts import TokenCounts
 from codec_ft.training.samples import plain
+from experiments.evaluation.align import Note
 
 RESULTS = "results.json"
 TABLE = "results.csv"
@@ -55,6 +56,29 @@ class Row:
     embedded_seconds: float = 0.0
     gaussian: Gaussian | None = None
     vectors: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+
+
+@dataclass
+class Measured:
+    """A measured track.
+
+    Attributes:
+        rows: one per stem and system.
+        references: one per stem, with the embeddings of the reference and nothing else.
+        notes: what was changed in the files that were read.
+        left_out: a sentence on each item that could not be measured.
+        sample_rate: at which the audio was measured, in Hz.
+        channels: of the audio that was measured.
+        codec: name, rate and size of the codec, if there is one.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    references: list[Row] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    sample_rate: int = 0
+    channels: int = 0
+    codec: dict[str, str | int] | None = None
 
 
 def row_to_json(row: Row) -> dict[str, Any]:

@@ -10,17 +10,12 @@ import yaml
 from codec_ft.data.tracks import MIXTURE, SEPARATED
 from codec_ft.errors import UserError
 from experiments.evaluation.layout import Item
-from experiments.evaluation.systems import Comparison, Role, System, select
+from experiments.evaluation.systems import Comparison, Role, System, is_run, select
 from experiments.registry import experiment_files
 from experiments.tasks import PROJECT
 
 CEILING = "quantized_target"
 UNTOUCHED = "untouched encoder"
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder is that of a run."""
-    return (folder / "config.yaml").is_file() and (folder / "metrics.jsonl").is_file()
 
 
 def find_runs(words: Sequence[str]) -> list[Path]:

@@ -83,6 +83,11 @@ class Comparison:
         return [system for system in self.systems if item in system.files]
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run."""
+    return (folder / "config.yaml").is_file() and (folder / "metrics.jsonl").is_file()
+
+
 def compare_folders(
     references: Path,
     estimates: Sequence[str],

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from codec_ft.errors import UserError
 from codec_ft.metrics.waveform import CEILING_DB
 from experiments.evaluation.evaluate import Listening, evaluate
-from experiments.evaluation.measure import Settings, measure_track
+from experiments.evaluation.measure import measure_track
 from experiments.evaluation.runs import compare_runs, find_runs
+from experiments.evaluation.settings import Settings
 from experiments.evaluation.systems import compare_folders
 
 RATE = 16000
@@ -229,7 +230,7 @@ def test_a_stopped_evaluation_goes_on_with_the_missing_tracks(tmp_path, referenc
         measured.append(comparison.tracks)
         return measure_track(comparison, settings)
 
-    monkeypatch.setattr("experiments.evaluation.parts.measure_track", stopped_after_one)
+    monkeypatch.setattr("experiments.evaluation.measure.measure_track", stopped_after_one)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, references, system)
     assert measured == [["first"]] and not (tmp_path / "out" / "results.json").exists()
@@ -238,10 +239,10 @@ def test_a_stopped_evaluation_goes_on_with_the_missing_tracks(tmp_path, referenc
         assert comparison.tracks == ["second"]
         return measure_track(comparison, settings)
 
-    monkeypatch.setattr("experiments.evaluation.parts.measure_track", only_the_second)
+    monkeypatch.setattr("experiments.evaluation.measure.measure_track", only_the_second)
     resumed, _ = run(tmp_path, references, system)
     assert not (tmp_path / "out" / "unfinished").exists()
-    monkeypatch.setattr("experiments.evaluation.parts.measure_track", measure_track)
+    monkeypatch.setattr("experiments.evaluation.measure.measure_track", measure_track)
     at_once, _ = run(tmp_path, references, system)
     assert resumed["summary"] == at_once["summary"] and resumed["rolloff"] == at_once["rolloff"]
 

@@ -2,9 +2,10 @@ import copy
 
 import pytest
 
+from codec_ft.codec_training.config import RECIPES
 from experiments.report.run_folder import Sample
 from experiments.report.tables import dot_plots, results_table, sample_table, token_table
-from experiments.report.wording import describe, headline, route, show, show_duration, show_percent
+from experiments.report.wording import CODEC_TASKS, describe, headline, route, show, show_duration, show_percent
 
 NBSP = "\u00a0"
 
@@ -159,6 +160,10 @@ def test_token_rows_start_with_the_trained_model():
         ("copy_input", [1.0]),
         ("majority", [0.03]),
     ]
+
+
+def test_every_codec_trainer_is_known():
+    assert set(CODEC_TASKS) == set(RECIPES)
 
 
 @pytest.mark.parametrize(
