@@ -159,7 +159,7 @@ def separated_path(root: Path, separator: str, split: str, track: str, stem: str
         have = f"there are {', '.join(there)}" if there else "there are none"
         raise UserError(
             f"{base}: no separated stems of {separator} ({have}). "
-            f"Put them into {base}/<split>/<track>/<stem>.wav, or choose another input."
+            f"Make them: python scripts/prepare_data.py separate --with ...; or choose another input."
         )
     candidates = [base / split]
     if _is_flat(root):

@@ -44,10 +44,10 @@ def read_comparison(
             stems=stems,
             tracks=tracks,
         )
-        return comparison, " and ".join(s.name for s in comparison.systems if s.role == "system"), None
+        return comparison, ", ".join(s.name for s in comparison.systems if s.role == "system"), None
     if input or layout or reference_layout:
         raise UserError("--input, --layout and --reference-layout are for folders of audio, not for runs.")
     from experiments.evaluation.runs import compare_runs, find_runs  # here: they know all trainers, which takes seconds
 
     comparison, codec = compare_runs(find_runs(paths), stems=stems, tracks=tracks)
-    return comparison, " and ".join(paths), codec
+    return comparison, ", ".join(paths), codec

@@ -122,7 +122,7 @@ def test_inputs_are_found(tmp_path: Path) -> None:
     assert input_paths(a, "bass", "separated/sep") == [tmp_path / "separated/sep/train/a/bass.wav"]
     with pytest.raises(UserError, match=r"input=mix: no such input\. Use mixture, target or separated/<separator>"):
         input_paths(a, "bass", "mix")
-    with pytest.raises(UserError, match=r"separated/sap: no separated stems of sap \(there are sep\)\. Put them into"):
+    with pytest.raises(UserError, match=r"separated/sap: no separated stems of sap \(there are sep\)\. Make them"):
         input_paths(a, "bass", "separated/sap")
     with pytest.raises(UserError, match=r"separated/sep/valid/b/bass\.wav: no such separated stem\. Run the separator"):
         separated_path(tmp_path, "sep", "valid", "b", "bass")

@@ -237,4 +237,4 @@ def test_the_command(tmp_path: Path, tiny_set: Path):
     failed = CliRunner().invoke(app, [*words, "--condition", "smooth"])
     assert failed.exit_code == 2 and "error: --condition smooth: no such system" in failed.output
     failed = CliRunner().invoke(app, ["export", str(tiny_set), "--out", str(tmp_path / "x")])
-    assert failed.exit_code == 2 and "give references, then estimates" in failed.output
+    assert failed.exit_code == 2 and "give references and then estimates" in failed.output

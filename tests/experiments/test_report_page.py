@@ -175,7 +175,7 @@ def test_the_page_of_a_codec_speaks_of_reconstruction(tmp_path: Path):
         sf.write(track / f"{name}.wav", np.zeros(1600), 16000)
     side_car = {"track": "a", "stem": "bass", "metrics": {"output": {"target": {"usdr": 14.1}}}}
     (track / "sample.json").write_text(json.dumps(side_car))
-    (tmp_path / "config.yaml").write_text("id: codec_demo\ntask: codec\nstem: all\n")
+    (tmp_path / "config.yaml").write_text("id: codec_demo\ntask: encodec\nstem: all\n")
     rows = [{"system": "bass reconstructed", "role": "output", "against": {"target": {"usdr": 14.1}}}]
     usage = {"used": [812, 1024], "perplexity": [301.5, 655.2]}
     (tmp_path / "results.json").write_text(json.dumps({"status": "finished", "rows": rows, "usage": usage}))

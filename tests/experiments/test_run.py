@@ -64,6 +64,7 @@ def test_finetuning_from_data_to_page(finetuning: Words, source: str, capsys: py
     for sample in samples:
         assert sample.name.startswith("test song")
         waves = {"input", "output", "quantized_input", "quantized_target", "target"}
+        waves |= set() if source == "mixture" else {"mixture"}
         assert {path.stem for path in sample.glob("*.wav")} == waves
         assert {soundfile.info(path).frames for path in sample.glob("*.wav")} == {8000}
         facts = json.loads((sample / "sample.json").read_text())
