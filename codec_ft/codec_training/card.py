@@ -15,10 +15,10 @@ from codec_ft.codec_training.report import measure_codec
 from codec_ft.codecs.base import Codec
 from codec_ft.codecs.load import load_codec, read_model
 from codec_ft.codecs.save import save_model
-from codec_ft.config import load_config, peek, to_dict
+from codec_ft.config import to_dict
 from codec_ft.data.tracks import MIXTURE, find_tracks, split_folders
 from codec_ft.errors import UserError
-from codec_ft.training.run_folder import RunFolder
+from codec_ft.training.run_folder import RunFolder, read_finished
 
 ARCHITECTURES = {
     "encodec": "EnCodec (SEANet encoder and decoder, residual vector quantiser)",
@@ -41,7 +41,7 @@ def ship(run: Path, folder: Path, data: Sequence[Path], against: str | None = No
     Raises:
         UserError: the run is not finished or trained no codec, or its data were not made by the demo composer.
     """
-    config = read_recipe(run)
+    config = read_finished(run, RECIPES, "a codec")
     made_by = config.data.root / "dataset.json"
     if not made_by.is_file():
         raise UserError(f"{made_by}: is missing; only codecs trained on music of `prepare_data.py demo` have a card.")
@@ -74,24 +74,9 @@ def ship(run: Path, folder: Path, data: Sequence[Path], against: str | None = No
     return folder / "card.md"
 
 
-def read_recipe(run: Path) -> CodecTrainingConfig:
-    """The configuration of a finished codec training.
-
-    Raises:
-        UserError: the run is not finished, or trained something else.
-    """
-    source = RunFolder(run)
-    if not source.finished:
-        raise UserError(f"{run}: the training is not finished; run its command again until it says so.")
-    task = peek([source.config], [], "task")
-    if task not in RECIPES:
-        raise UserError(f"{source.config}: is of a training of task {task!r}, expected a codec: {', '.join(RECIPES)}.")
-    return load_config(RECIPES[task], [source.config], root=Path.cwd())
-
-
 def stages(run: Path) -> list[dict[str, Any]]:
     """The trainings that led to a codec, first to last: a run, and before it the one that it started from."""
-    config = read_recipe(run)
+    config = read_finished(run, RECIPES, "a codec")
     earlier = stages(Path(config.start)) if config.start and RunFolder(Path(config.start)).finished else []
     results = json.loads(RunFolder(run).results.read_text())
     settings = to_dict(config)

@@ -13,8 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from codec_ft.audio.files import AudioFileError, audio_info, excerpt_range, read_audio
-from codec_ft.data.excerpts import THRESHOLD_DB, Excerpt, find_activity
-from codec_ft.data.scan import BLOCKS_PER_SECOND
+from codec_ft.data.excerpts import THRESHOLD_DB, Excerpt, draw_active, find_activity
 from codec_ft.data.tracks import MIXTURE, Track, input_paths
 from codec_ft.errors import UserError
 
@@ -186,12 +185,7 @@ class PairDataset(Dataset[Item]):
         if not 0 <= index < self.length:
             raise IndexError(index)
         rng = np.random.default_rng([self.seed, index])
-        draw = int(rng.integers(self._cumulative[-1]))
-        which = int(np.searchsorted(self._cumulative, draw, side="right"))
-        activity = self._activities[which]
-        block = draw - (int(self._cumulative[which - 1]) if which else 0)
-        # The grid of starts is a tenth of a second; within it every sample may be the first.
-        start = float(activity.starts[block]) + rng.random() / BLOCKS_PER_SECOND
+        activity, which, start = draw_active(self._activities, self._cumulative, rng)
         start = min(start, activity.duration - self.seconds)
 
         name = Excerpt(activity.track, start, self.seconds).name

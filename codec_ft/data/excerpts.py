@@ -48,6 +48,26 @@ class Activity:
     levels_db: np.ndarray
 
 
+def draw_active(
+    activities: Sequence[Activity], cumulative: np.ndarray, rng: np.random.Generator
+) -> tuple[Activity, int, float]:
+    """Draw a moment from which on a stem sounds; all such moments of all tracks are equally likely.
+
+    Args:
+        activities: where the tracks' excerpts may begin.
+        cumulative: number of starts up to and with each track.
+        rng: where the randomness comes from.
+
+    Returns:
+        The track's activity, its place in `activities`, and the start in seconds. The grid of starts is a tenth of a
+        second; within it every sample may be the first.
+    """
+    draw = int(rng.integers(cumulative[-1]))
+    which = int(np.searchsorted(cumulative, draw, side="right"))
+    block = draw - (int(cumulative[which - 1]) if which else 0)
+    return activities[which], which, float(activities[which].starts[block]) + rng.random() / BLOCKS_PER_SECOND
+
+
 def active_starts(
     levels_db: np.ndarray, duration: float, seconds: float, threshold_db: float = THRESHOLD_DB
 ) -> tuple[np.ndarray, np.ndarray]:

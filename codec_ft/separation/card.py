@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from codec_ft.atomic import atomic_path
-from codec_ft.config import load_config, peek, to_dict
+from codec_ft.config import to_dict
 from codec_ft.data.separators.base import Separator
 from codec_ft.data.separators.build import measure_levels, over_tracks
 from codec_ft.data.separators.load import load_separator
@@ -19,7 +19,7 @@ from codec_ft.data.separators.sources import read_mixture
 from codec_ft.data.tracks import find_tracks, split_folders
 from codec_ft.errors import UserError
 from codec_ft.separation.config import SeparatorConfig
-from codec_ft.training.run_folder import RunFolder
+from codec_ft.training.run_folder import RunFolder, read_finished
 
 ARCHITECTURES = {
     "open_unmix": "Open-Unmix (spectrogram masks by a bidirectional LSTM, all stems in one network)",
@@ -45,7 +45,7 @@ def ship_separator(run: Path, folder: Path, data: Sequence[Path]) -> Path:
     Raises:
         UserError: the run is not finished or trained no separator, or its data were not made by the demo composer.
     """
-    config = read_training(run)
+    config = read_finished(run, {"separator": SeparatorConfig}, "a separator")
     made_by = config.data.root / "dataset.json"
     if not made_by.is_file():
         raise UserError(
@@ -80,21 +80,6 @@ def ship_separator(run: Path, folder: Path, data: Sequence[Path]) -> Path:
     with atomic_path(folder / "card.md") as temporary:
         temporary.write_text(card_text(facts))
     return folder / "card.md"
-
-
-def read_training(run: Path) -> SeparatorConfig:
-    """The configuration of a finished separator training.
-
-    Raises:
-        UserError: the run is not finished, or trained something else.
-    """
-    source = RunFolder(run)
-    if not source.finished:
-        raise UserError(f"{run}: the training is not finished; run its command again until it says so.")
-    task = peek([source.config], [], "task")
-    if task != "separator":
-        raise UserError(f"{source.config}: is of a training of task {task!r}, expected a separator.")
-    return load_config(SeparatorConfig, [source.config], root=Path.cwd())
 
 
 def measure_separator(separator: Separator, root: Path) -> dict[str, dict[str, Any]]:

@@ -11,8 +11,7 @@ from torch.utils.data import Dataset
 
 from codec_ft.audio.files import audio_info
 from codec_ft.data.dataset import ExcerptReader, Item
-from codec_ft.data.excerpts import Excerpt, find_activity
-from codec_ft.data.scan import BLOCKS_PER_SECOND
+from codec_ft.data.excerpts import Excerpt, draw_active, find_activity
 from codec_ft.data.tracks import MIXTURE, Track
 from codec_ft.errors import UserError
 
@@ -95,12 +94,7 @@ class RemixDataset(Dataset[Item]):
 
     def _active_place(self, stem: str, rng: np.random.Generator) -> tuple[Track, float]:
         """A track and a second from which on the stem sounds; all such moments are equally likely."""
-        cumulative = self._cumulative[stem]
-        draw = int(rng.integers(cumulative[-1]))
-        which = int(np.searchsorted(cumulative, draw, side="right"))
-        activity = self._activities[stem][which]
-        block = draw - (int(cumulative[which - 1]) if which else 0)
-        start = float(activity.starts[block]) + rng.random() / BLOCKS_PER_SECOND
+        activity, _, start = draw_active(self._activities[stem], self._cumulative[stem], rng)
         return activity.track, max(0.0, min(start, self._durations[activity.track] - self.seconds))
 
     def _any_place(self, rng: np.random.Generator) -> tuple[Track, float]:

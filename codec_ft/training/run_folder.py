@@ -4,12 +4,14 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from codec_ft.atomic import atomic_path, remove_leftovers
-from codec_ft.config import config_hash, differences, load_config, save_yaml
+from codec_ft.config import config_hash, differences, load_config, peek, save_yaml
 from codec_ft.errors import UserError
 from codec_ft.training.config import ExperimentConfig
+
+Schema = TypeVar("Schema", bound=ExperimentConfig)
 
 
 class RunFolder:
@@ -88,3 +90,23 @@ def open_run(config: ExperimentConfig) -> RunFolder:
             save_yaml(config, temporary)
     run.checkpoints.mkdir(exist_ok=True)
     return run
+
+
+def read_finished(path: Path, schemas: Mapping[str, type[Schema]], what: str) -> Schema:
+    """The configuration of a finished run of one of some trainers.
+
+    Args:
+        path: the run's folder.
+        schemas: the trainers' names and configurations.
+        what: what they train, in words.
+
+    Raises:
+        UserError: the run is not finished, or trained something else.
+    """
+    run = RunFolder(path)
+    if not run.finished:
+        raise UserError(f"{path}: the training is not finished; run its command again until it says so.")
+    task = peek([run.config], [], "task")
+    if task not in schemas:
+        raise UserError(f"{run.config}: is of a training of task {task!r}, expected {what}: {', '.join(schemas)}.")
+    return load_config(schemas[task], [run.config], root=Path.cwd())

@@ -18,7 +18,8 @@ def short_tables(results: Mapping[str, Any]) -> list[Table]:
     roles = {system["name"]: system["role"] for system in results["systems"]}
     for stem, systems in results["summary"].items():
         counted = results["coverage"].get(stem, {}).get("tracks")
-        table = Table(title=f"{stem}, {counted} tracks" if counted else stem)
+        tracks = f", {counted} track{'s' * (counted > 1)}" if counted else ""
+        table = Table(title=f"{stem}{tracks}")
         table.add_column("system", no_wrap=True)
         for name in shown:
             metric = METRICS[name]

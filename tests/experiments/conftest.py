@@ -2,15 +2,28 @@
 
 import json
 import math
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile as sf
 import yaml
 
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
+BROWSER_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--mute-audio",
+    "--autoplay-policy=no-user-gesture-required",
+]
 SAMPLE_RATE = 16000
 TRACKS = ["01 Rock #1", '02 it\'s 50% "quoted" & <b>bold', "03 Élan – 音楽?"]
 
@@ -121,3 +134,15 @@ def write_run() -> Callable[..., Path]:
 def make_run(write_run: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
     """The same in this test's own folder."""
     return partial(write_run, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A Chromium or Chrome without a window; where there is none, what needs it is skipped."""
+    if BROWSER is None:
+        pytest.skip("no Chromium or Chrome found")
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=BROWSER, args=BROWSER_ARGUMENTS)
+        yield chromium
+        chromium.close()

@@ -7,21 +7,12 @@ import numpy as np
 import pytest
 from made_up_evaluation import make_results, write_evaluation
 from matplotlib import image
-from test_report_browser import ARGUMENTS, BROWSER
 
 from experiments.report.evaluation import write_evaluation_page
 
 playwright = pytest.importorskip("playwright.sync_api")
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome found")]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["playwright.Browser"]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
-        yield browser
-        browser.close()
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The forced-choice page in a real browser, with listeners who really hear: from its first page to the analysis."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,6 @@ from experiments.listening.trials import TestSet, Trial
 
 playwright = pytest.importorskip("playwright.sync_api")
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--mute-audio",
-    "--autoplay-policy=no-user-gesture-required",
-]
 RATE = 22050
 OPTIONS = Options(headphone_questions=3, tone_seconds=0.06, listen_seconds=0.1)
 SHORT = Options(headphone_questions=0, attention_checks=0, listen_seconds=0.05)
@@ -58,7 +46,7 @@ window.ears = {
 """
 """What the simulated listeners hear is what the page gives to the sound card, and not what its code knows."""
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome found")]
+pytestmark = pytest.mark.browser
 
 
 def make_test() -> TestSet:
@@ -72,14 +60,6 @@ def make_test() -> TestSet:
         conditions = {"rough": reference + 0.05 * noise, "fine, mostly": reference + 0.005 * noise}
         trials.append(Trial(f"0{number}-bass", f'Song "{number}"', "bass", 0.0, reference, conditions, {}))
     return TestSet(tuple(trials), RATE, -23.0, ())
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["playwright.Browser"]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
