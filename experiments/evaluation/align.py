@@ -68,9 +68,13 @@ def read_aligned(
         align: take out constant delays; otherwise they are only noted.
 
     Raises:
-        UserError: a file cannot be used, or an estimate is so much longer or shorter that it cannot belong here.
+        UserError: a file cannot be used, the reference has more than two channels, or an estimate is so much longer
+            or shorter that it cannot belong here.
     """
     reference, rate = read_sum(comparison.references.files[item], sample_rate, channels)
+    if len(reference) > 2:
+        path = comparison.references.files[item][0]
+        raise UserError(f"{path}: has {len(reference)} channels. Give mono or stereo, or average them with --mono.")
     notes: list[Note] = []
     estimates: dict[str, np.ndarray] = {}
     for system in comparison.systems_of(item):

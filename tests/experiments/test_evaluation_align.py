@@ -53,6 +53,14 @@ def test_other_rates_and_channels_are_converted_with_a_word(tmp_path):
     assert texts[:2] == ["resampled from 32000 to 16000 Hz", "mono made stereo"]
 
 
+def test_surround_is_refused_unless_it_is_averaged(tmp_path):
+    compared = comparison(tmp_path, NOISE)
+    soundfile.write(tmp_path / "true.wav", np.tile(NOISE, (3, 1)).T, RATE)
+    with pytest.raises(UserError, match=r"true\.wav: has 6 channels\..*--mono"):
+        read_aligned(compared, ITEM)
+    assert read_aligned(compared, ITEM, None, 1).reference.shape == (1, NOISE.shape[1])
+
+
 def test_rate_and_channels_of_the_whole_evaluation_can_be_chosen(tmp_path):
     aligned = read_aligned(comparison(tmp_path, NOISE), ITEM, 8000, 1)
     assert aligned.reference.shape == (1, RATE) and aligned.sample_rate == 8000
