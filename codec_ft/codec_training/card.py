@@ -15,9 +15,8 @@ from codec_ft.codec_training.report import measure_codec
 from codec_ft.codecs.base import Codec
 from codec_ft.codecs.load import load_codec, read_model
 from codec_ft.codecs.save import save_model
-from codec_ft.config import to_dict
-from codec_ft.data.tracks import MIXTURE, find_tracks, split_folders
-from codec_ft.errors import UserError
+from codec_ft.data.tracks import MIXTURE, find_tracks
+from codec_ft.training.provenance import composed_data, training_facts
 from codec_ft.training.run_folder import RunFolder, read_finished
 
 ARCHITECTURES = {
@@ -42,15 +41,11 @@ def ship(run: Path, folder: Path, data: Sequence[Path], against: str | None = No
         UserError: the run is not finished or trained no codec, or its data were not made by the demo composer.
     """
     config = read_finished(run, RECIPES, "a codec")
-    made_by = config.data.root / "dataset.json"
-    if not made_by.is_file():
-        raise UserError(f"{made_by}: is missing; only codecs trained on music of `prepare_data.py demo` have a card.")
+    composed = composed_data(config, "codecs")
     # Before anything is written: it may be the codec that stands in this very folder.
     compared = {root.name: measure(load_codec(against), root, config) for root in data} if against else None
     save_model(read_model(run / "codec"), folder, torch.float16)
     codec = load_codec(str(folder))
-    settings = json.loads(made_by.read_text())
-    settings["tracks"] = {split: len(tracks) for split, tracks in split_folders(config.data.root).items()}
     facts = {
         "name": folder.name,
         "architecture": ARCHITECTURES[config.task],
@@ -60,7 +55,7 @@ def ship(run: Path, folder: Path, data: Sequence[Path], against: str | None = No
         "codebook_size": codec.codebook_size,
         "parameters": sum(p.numel() for p in codec.parameters()),
         "licence": "MIT",
-        "training_data": settings,
+        "training_data": composed,
         "stages": stages(run),
         "against": against and Path(against).name,
         "measured": {root.name: measure(codec, root, config) for root in data},
@@ -78,18 +73,7 @@ def stages(run: Path) -> list[dict[str, Any]]:
     """The trainings that led to a codec, first to last: a run, and before it the one that it started from."""
     config = read_finished(run, RECIPES, "a codec")
     earlier = stages(Path(config.start)) if config.start and RunFolder(Path(config.start)).finished else []
-    results = json.loads(RunFolder(run).results.read_text())
-    settings = to_dict(config)
-    settings["data"]["root"] = config.data.root.name  # without folders of one machine: a card is for everybody
-    settings = {key: value for key, value in settings.items() if key not in ("runs", "run")}
-    this = {
-        "config": settings,
-        "steps": results["steps"],
-        "hours": round(results["seconds"] / 3600, 2),
-        "device": results["device"],
-        "checkpoint": results["checkpoint"],
-    }
-    return [*earlier, this]
+    return [*earlier, training_facts(run, config)]
 
 
 def measure(codec: Codec, root: Path, config: CodecTrainingConfig) -> dict[str, Any]:

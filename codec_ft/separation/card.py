@@ -10,16 +10,15 @@ import torch
 from tqdm import tqdm
 
 from codec_ft.atomic import atomic_path
-from codec_ft.config import to_dict
 from codec_ft.data.separators.base import Separator
 from codec_ft.data.separators.build import measure_levels, over_tracks
 from codec_ft.data.separators.load import load_separator
 from codec_ft.data.separators.networks import read_network, save_network
 from codec_ft.data.separators.sources import read_mixture
 from codec_ft.data.tracks import find_tracks, split_folders
-from codec_ft.errors import UserError
 from codec_ft.separation.config import SeparatorConfig
-from codec_ft.training.run_folder import RunFolder, read_finished
+from codec_ft.training.provenance import composed_data, training_facts
+from codec_ft.training.run_folder import read_finished
 
 ARCHITECTURES = {
     "open_unmix": "Open-Unmix (spectrogram masks by a bidirectional LSTM, all stems in one network)",
@@ -46,19 +45,10 @@ def ship_separator(run: Path, folder: Path, data: Sequence[Path]) -> Path:
         UserError: the run is not finished or trained no separator, or its data were not made by the demo composer.
     """
     config = read_finished(run, {"separator": SeparatorConfig}, "a separator")
-    made_by = config.data.root / "dataset.json"
-    if not made_by.is_file():
-        raise UserError(
-            f"{made_by}: is missing; only separators trained on music of `prepare_data.py demo` have a card."
-        )
+    composed = composed_data(config, "separators")
     network, trained = read_network(run / "separator")
     save_network(network, trained, folder, torch.float16)
     separator = load_separator(folder)
-    results = json.loads(RunFolder(run).results.read_text())
-    settings = to_dict(config)
-    settings["data"]["root"] = config.data.root.name  # without folders of one machine: a card is for everybody
-    composed = json.loads(made_by.read_text())
-    composed["tracks"] = {split: len(tracks) for split, tracks in split_folders(config.data.root).items()}
     facts = {
         "name": folder.name,
         "architecture": ARCHITECTURES[config.architecture],
@@ -68,11 +58,7 @@ def ship_separator(run: Path, folder: Path, data: Sequence[Path]) -> Path:
         "parameters": sum(p.numel() for p in network.parameters()),
         "licence": "MIT",
         "training_data": composed,
-        "config": {key: value for key, value in settings.items() if key not in ("runs", "run")},
-        "steps": results["steps"],
-        "hours": round(results["seconds"] / 3600, 2),
-        "device": results["device"],
-        "checkpoint": results["checkpoint"],
+        **training_facts(run, config),
         "measured": {root.name: measure_separator(separator, root) for root in data},
     }
     with atomic_path(folder / "card.json") as temporary:

@@ -17,7 +17,7 @@ from codec_ft.metrics.registry import METRICS
 from experiments.evaluation.align import group_notes
 from experiments.evaluation.distributions import frechet_table, onset_table, rolloff_table, token_table
 from experiments.evaluation.listen import choose, leading_metric, write_sample_of
-from experiments.evaluation.parts import forget_parts, measure_all
+from experiments.evaluation.parts import forget_parts, is_evaluation, measure_all
 from experiments.evaluation.reference_set import embed_references
 from experiments.evaluation.results import RESULTS, Row, write_results
 from experiments.evaluation.settings import Settings
@@ -77,6 +77,8 @@ def evaluate(
     """
     if (folder / RESULTS).exists() and not overwrite:
         raise UserError(f"{folder}: holds an evaluation. Give another --out, or --overwrite it.")
+    if not is_evaluation(folder) and any((folder / name).exists() for name in (RESULTS, "samples")):
+        raise UserError(f"{folder}: holds results or samples that no evaluation wrote. Give another --out.")
     for tool in settings.tools:
         if tool not in available_tools():
             raise UserError(f"--tool {tool}: not installed. Installed are: {', '.join(available_tools()) or 'none'}.")

@@ -1,6 +1,7 @@
 """Finished tracks of an evaluation that was stopped: the same command goes on after them."""
 
 import hashlib
+import json
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from codec_ft.atomic import atomic_path
 from codec_ft.data.workers import ParallelMap
-from experiments.evaluation.results import Measured
+from experiments.evaluation.results import RESULTS, Measured
 from experiments.evaluation.settings import Settings
 from experiments.evaluation.systems import Comparison
 
@@ -22,6 +23,17 @@ def measure_all(comparison: Comparison, settings: Settings, folder: Path, run: P
     """Measure track by track, in order, keeping each in `folder/unfinished`; those that are there are only read."""
     parts = [comparison.of_track(track) for track in comparison.tracks]
     yield from run(partial(_measure_or_read, settings, folder / FOLDER), parts)
+
+
+def is_evaluation(folder: Path) -> bool:
+    """Whether an evaluation wrote `folder`, to its end or not; nothing of anybody else's may be replaced."""
+    if (folder / FOLDER).is_dir():
+        return True
+    try:
+        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(results, dict) and results.get("kind") == "evaluation"
 
 
 def forget_parts(folder: Path) -> None:

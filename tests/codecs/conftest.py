@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_models import segmented_config
 from torch import nn
 from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel
 
@@ -103,24 +104,9 @@ def any_folder(request: pytest.FixtureRequest) -> Path:
 
 
 def segmented_model() -> EncodecModel:
-    """The 48 kHz model in small: 50 frames of 20 samples per segment, and 49.5 between the starts of two segments."""
+    """The model of `segmented_config`."""
     torch.manual_seed(3)
-    model = EncodecModel(
-        EncodecConfig(
-            sampling_rate=4000,
-            audio_channels=2,
-            normalize=True,
-            chunk_length_s=0.25,
-            overlap=0.01,
-            norm_type="time_group_norm",
-            use_causal_conv=False,
-            upsampling_ratios=(5, 4),
-            num_filters=4,
-            hidden_size=8,
-            codebook_size=16,
-            target_bandwidths=[2.4],  # 3 codebooks x 4 bits x 200 frames per second
-        )
-    ).eval()
+    model = EncodecModel(segmented_config()).eval()
     bring_encodec_to_life(model)
     return model
 

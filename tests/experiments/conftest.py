@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -146,3 +147,28 @@ def browser() -> Iterator[Any]:
         chromium = driver.chromium.launch(executable_path=BROWSER, args=BROWSER_ARGUMENTS)
         yield chromium
         chromium.close()
+
+
+@contextmanager
+def watched_page(browser: Any, html: Path, width: int, height: int) -> Iterator[Any]:
+    """A page in the browser; what it complains of, and any address but the disk's, fails the test at its end."""
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme="light")
+    complaints: list[str] = []
+    addresses: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: addresses.append(request.url))
+    page.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
+    page.goto(html.as_uri())
+    yield page
+    # A player that is closed while it loads reports an aborted request; that is the closing, not the page.
+    failures = list(complaints)
+    page.close()
+    assert failures == []
+    assert {address.partition(":")[0] for address in addresses} <= {"file", "data"}
+
+
+@pytest.fixture
+def watch() -> Callable[..., Any]:
+    """`watched_page`, for test files to open their own page with."""
+    return watched_page

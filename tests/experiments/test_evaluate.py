@@ -271,6 +271,26 @@ def test_results_are_not_overwritten_without_being_asked(tmp_path, references, t
         evaluate(comparison, NO_CODEC, tmp_path / "out", title="", command="", listening=SILENT_EARS, jobs=1)
 
 
+@pytest.mark.parametrize("theirs", ["samples/song.wav", "results.json"])
+def test_what_no_evaluation_wrote_is_never_replaced(tmp_path, references, true, theirs):
+    comparison = compare_folders(references, [str(write(tmp_path / "x", true))])
+    kept = tmp_path / "out" / theirs
+    kept.parent.mkdir(parents=True)
+    kept.write_text('{"status": "finished"}')
+    with pytest.raises(UserError, match="holds results or samples that no evaluation wrote"):
+        evaluate(
+            comparison,
+            NO_CODEC,
+            tmp_path / "out",
+            title="",
+            command="",
+            listening=SILENT_EARS,
+            jobs=1,
+            overwrite=True,
+        )
+    assert kept.read_text() == '{"status": "finished"}'
+
+
 def test_the_samples_of_a_run_are_scored_against_their_targets(tmp_path, true):
     folder = tmp_path / "run"
     audio = {"input": 0.5, "output": 0.9, "quantized_input": 0.4, "quantized_target": 0.99, "target": 1.0}

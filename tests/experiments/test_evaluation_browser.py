@@ -1,7 +1,8 @@
 """The page of an evaluation in a real browser, opened from the disk."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,20 +24,10 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def opened(browser: "playwright.Browser", html: Path) -> Iterator["playwright.Page"]:
+def opened(browser: "playwright.Browser", html: Path, watch: Callable[..., Any]) -> Iterator["playwright.Page"]:
     """The page in the browser; the test fails if it logs an error or leaves the disk."""
-    page = browser.new_page(viewport={"width": 1300, "height": 900}, color_scheme="light")
-    complaints: list[str] = []
-    addresses: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: addresses.append(request.url))
-    page.goto(html.as_uri())
-    yield page
-    failures = list(complaints)
-    page.close()
-    assert failures == []
-    assert {address.partition(":")[0] for address in addresses} <= {"file", "data"}
+    with watch(browser, html, 1300, 900) as page:
+        yield page
 
 
 def choose_stem(page: "playwright.Page", name: str) -> None:

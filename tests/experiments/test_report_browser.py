@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,22 +23,10 @@ def html(write_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-def opened(browser: "playwright.Browser", html: Path) -> Iterator["playwright.Page"]:
+def opened(browser: "playwright.Browser", html: Path, watch: Callable[..., Any]) -> Iterator["playwright.Page"]:
     """The page in the browser; the test fails if it logs an error or leaves the disk."""
-    page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
-    complaints: list[str] = []
-    addresses: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: addresses.append(request.url))
-    page.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
-    page.goto(html.as_uri())
-    yield page
-    # A player that is closed while it loads reports an aborted request; that is the closing, not the page.
-    failures = list(complaints)
-    page.close()
-    assert failures == []
-    assert {address.partition(":")[0] for address in addresses} <= {"file", "data"}
+    with watch(browser, html, 1280, 800) as page:
+        yield page
 
 
 def test_every_player_and_picture_loads(opened: "playwright.Page"):
