@@ -3,8 +3,8 @@
 `PairDataset` draws random excerpts for training; `ExcerptDataset` gives chosen ones for validation and listening.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -19,41 +19,64 @@ from codec_ft.errors import UserError
 
 
 class Item(TypedDict):
-    """One pair: float32 tensors [C, N], what it is called, and the track's name (fixed excerpts only)."""
+    """One pair: float32 tensors [C, N], what it is called, and where it comes from.
+
+    `context` is a second input beside the first. What a cache has stored of the pair stands in for coding it:
+    latents [D, T] and codes [K, T] of the target, latents of the input.
+    """
 
     input: torch.Tensor
     target: torch.Tensor
     name: str
     track: NotRequired[str]
+    context: NotRequired[torch.Tensor]
+    target_latents: NotRequired[torch.Tensor]
+    target_codes: NotRequired[torch.Tensor]
+    input_latents: NotRequired[torch.Tensor]
 
 
 @dataclass
 class Batch:
-    """Several pairs: `input` and `target` float32 [B, C, N], and their names.
+    """Several pairs: `input`, `target` and, where there is a second input, `context`: float32 [B, C, N]; their names.
 
-    `output` is what a trained module has made of the batch, `[B, C, N]` without gradients, for a discriminator.
+    `target_latents`, `input_latents` [B, D, T] and `target_codes` [B, K, T] are there if they come from a cache.
+    `output` is what a trained module has made of the batch, without gradients, for a discriminator.
     """
 
     input: torch.Tensor
     target: torch.Tensor
     names: list[str]
+    context: torch.Tensor | None = None
+    target_latents: torch.Tensor | None = None
+    target_codes: torch.Tensor | None = None
+    input_latents: torch.Tensor | None = None
     output: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """Move the tensors to a device."""
-        return Batch(self.input.to(device), self.target.to(device), self.names)
+        return self._each(lambda tensor: tensor.to(device))
 
     def pin_memory(self) -> "Batch":
         """Pin the tensors, for quick copies to a GPU."""
-        return Batch(self.input.pin_memory(), self.target.pin_memory(), self.names)
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Batch(**{name: change(v) if isinstance(v, torch.Tensor) else v for name, v in values.items()})
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Stack items of equal length into a batch."""
+    """Stack items of equal length, which have all the same keys, into a batch."""
+
+    def stack(key: str) -> torch.Tensor | None:
+        return torch.stack([item[key] for item in items]) if key in items[0] else None  # type: ignore[literal-required]
+
+    optional = ("context", "target_latents", "target_codes", "input_latents")
     return Batch(
         torch.stack([item["input"] for item in items]),
         torch.stack([item["target"] for item in items]),
         [item["name"] for item in items],
+        **{key: stack(key) for key in optional},
     )
 
 

@@ -1,11 +1,73 @@
 """The options of fine-tuning a codec's encoder."""
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from codec_ft.codecs.base import EncoderStart
-from codec_ft.training.config import ExperimentConfig
+from codec_ft.config import Config, runtime
+from codec_ft.data.config import DataConfig
+from codec_ft.finetune.bridges.config import BridgeConfig
+from codec_ft.training.config import ExperimentConfig, OptimizerConfig
+
+Scope = Literal["set", "song", "segment"]
+
+
+class FinetuneDataConfig(DataConfig):
+    """What a fine-tuning hears, beside the options of all trainings."""
+
+    scope: Scope = Field(
+        "set", description="train on the whole set, or overfit one song or one excerpt of it (thesis, N3)"
+    )
+    song: str | None = Field(None, description="with scope: name of the training track; null: the first")
+    extra: list[Path] = Field([], description="more data sets whose training tracks are learnt from too")
+    noise_db: float = Field(20.0, description="input=noisy: level of the target above its white noise, dB")
+    grid_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="training excerpts begin at multiples of this, as those of a token cache do; null: anywhere",
+    )
+    encoded: bool = runtime(False, "read latents and codes from the cache of `prepare_data.py encode`")
+
+
+class LossWeights(Config):
+    """Weights of the terms of the loss; a term of weight zero is not computed."""
+
+    latent_mse: float = Field(1.0, ge=0, description="latents against the clean stem's (thesis 6.2.1, loss a)")
+    latent_l1: float = Field(0.0, ge=0, description="the same with absolute differences")
+    latent_cosine: float = Field(0.0, ge=0, description="one minus the cosine between the two, frame by frame")
+    softmax: float = Field(0.0, ge=0, description="cross-entropy of a bridge's codes (loss b)")
+    residual: float = Field(0.0, ge=0, description="cross-entropy of the codes near the latents (loss c)")
+    adversarial: float = Field(0.0, ge=0, description="what the embedding discriminator says (loss d)")
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> "LossWeights":
+        if not any(self.model_dump().values()):
+            raise ValueError("one of the weights must be above zero")
+        return self
+
+
+class ResidualConfig(Config):
+    """The residual loss (thesis, equations 6 to 10)."""
+
+    form: Literal["soft", "teacher"] = Field(
+        "teacher", description="what a layer hands on: its soft code (thesis), or the target's code taken away"
+    )
+    codebooks: int | None = Field(None, ge=1, description="the first so many layers; null: all")
+    tau: float = Field(1.0, gt=0, description="temperature")
+    tau_unit: Literal["absolute", "spacing"] = Field(
+        "spacing", description="tau as it is (thesis), or in units of the distance between a layer's neighbouring codes"
+    )
+
+
+class EmbeddingDiscriminatorConfig(Config):
+    """The embedding discriminator (thesis 6.2.1, loss d) and how it learns."""
+
+    hidden: int = Field(64, ge=1, description="thesis: 64")
+    start_step: int = Field(0, ge=0, description="steps of the encoder alone before it joins in")
+    update_every: int = Field(1, ge=1, description="it learns in every n-th step")
+    optimizer: OptimizerConfig = OptimizerConfig()
 
 
 class FinetuneConfig(ExperimentConfig):
@@ -13,11 +75,71 @@ class FinetuneConfig(ExperimentConfig):
 
     task: Literal["finetune"] = "finetune"
     codec: str = Field("demo", description="name or folder of the frozen codec")
-    input: str = Field("mixture", description="what the warm encoder hears: mixture, or separated/<separator>")
+    input: str = Field(
+        "mixture",
+        description="what the encoder hears: mixture, separated/<separator>, target, noisy (target and white noise), "
+        "or noise; also what it is validated with",
+    )
+    train_inputs: dict[str, float] = Field(
+        {}, description="inputs that training draws from, with their shares; none: input alone"
+    )
+    context: str | None = Field(None, description="a second input that is heard beside the first, such as mixture")
+    encoder: Literal["warm", "frozen"] = Field("warm", description="a trainable copy, or the codec's own as it is")
     start: EncoderStart = Field("pretrained", description="weights the warm encoder starts from")
+    bridge: BridgeConfig = BridgeConfig()
     target: Literal["latents", "quantized"] = Field(
         "latents", description="the clean stem's latents before or after quantisation (thesis 6.2.1, loss a)"
     )
-    decode: Literal["codes", "latents"] = Field(
-        "codes", description="what the output is decoded from: the warm encoder's codes, or its latents unquantised"
+    target_codebooks: int | None = Field(
+        None, ge=1, description="with target=quantized: the first so many codebooks; null: all (thesis 6.3, DAC)"
     )
+    losses: LossWeights = LossWeights()
+    residual: ResidualConfig = ResidualConfig()
+    soft_labels: float = Field(
+        0.0, ge=0, description="temperature of labels that are spread over near codes, in their spacing; 0: one code"
+    )
+    discriminator: EmbeddingDiscriminatorConfig = EmbeddingDiscriminatorConfig()
+    balance: bool = Field(
+        False, description="weights are shares of the gradient at the latents instead of factors of the losses"
+    )
+    decode: Literal["codes", "latents"] = Field(
+        "codes", description="what the output is decoded from: codes, or the latents unquantised"
+    )
+    data: FinetuneDataConfig = FinetuneDataConfig()
+
+    @field_validator("train_inputs")
+    @classmethod
+    def _shares(cls, inputs: dict[str, float]) -> dict[str, float]:
+        if inputs and min(inputs.values()) <= 0:
+            raise ValueError("shares must be above zero; leave out what should not be heard")
+        return inputs
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "FinetuneConfig":
+        bridge, losses = self.bridge, self.losses
+        gives_codes = bridge.kind != "none" and bridge.gives == "codes"
+        if losses.softmax and not gives_codes:
+            raise ValueError(
+                "losses.softmax needs a bridge that gives codes: set bridge.kind to dense, transformer or rotary, and "
+                "bridge.gives to codes"
+            )
+        if gives_codes and not losses.softmax:
+            raise ValueError(
+                f"bridge.kind={bridge.kind} gives codes, which only losses.softmax trains; set it above zero"
+            )
+        if self.encoder == "frozen" and bridge.kind == "none":
+            raise ValueError("encoder=frozen without a bridge leaves nothing to train; choose a bridge.kind")
+        if self.encoder == "frozen" and gives_codes:
+            idle = [name for name, weight in losses.model_dump().items() if weight and name != "softmax"]
+            if idle:
+                raise ValueError(
+                    f"losses.{idle[0]} acts on the latents, but encoder=frozen and a bridge that gives codes leave "
+                    "them as they are; set it to 0"
+                )
+        if self.encoder == "frozen" and self.context:
+            raise ValueError(f"context={self.context} needs a warm encoder; the frozen one hears one input only")
+        if self.encoder == "frozen" and self.start == "random":
+            raise ValueError("start=random is for a warm encoder; set encoder to warm")
+        if self.target_codebooks is not None and self.target != "quantized":
+            raise ValueError("target_codebooks is for target=quantized")
+        return self

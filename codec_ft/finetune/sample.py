@@ -8,7 +8,7 @@ from torch import Tensor
 
 from codec_ft.data.dataset import Batch
 from codec_ft.data.excerpts import Excerpt
-from codec_ft.finetune.losses import latent_mse
+from codec_ft.finetune.losses.latents import latent_mse
 from codec_ft.finetune.task import FinetuneTask
 from codec_ft.finetune.warm_encoder import FinetuneStep, Reference, Separation
 from codec_ft.metrics.registry import waveform_metrics

@@ -14,7 +14,7 @@ from codec_ft.data.excerpts import fixed_excerpts
 from codec_ft.data.tracks import MIXTURE, find_tracks
 from codec_ft.errors import UserError
 from codec_ft.finetune.config import FinetuneConfig
-from codec_ft.finetune.losses import latent_mse
+from codec_ft.finetune.losses.latents import latent_mse
 from codec_ft.finetune.warm_encoder import FinetuneStep
 from codec_ft.metrics.tokens import active_frames, token_accuracy
 from codec_ft.metrics.waveform import usdr

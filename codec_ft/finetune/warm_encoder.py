@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from codec_ft.codecs.base import Codec, EncoderStart
 from codec_ft.data.dataset import Batch
-from codec_ft.finetune.losses import latent_mse
+from codec_ft.finetune.losses.latents import latent_mse
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from codec_ft.finetune.losses import latent_mse
+from codec_ft.finetune.losses.latents import latent_mse
 
 
 def test_latent_mse_by_hand() -> None:

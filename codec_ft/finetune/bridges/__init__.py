@@ -1,0 +1,1 @@
+"""What may stand between the encoder and the quantiser."""

@@ -1,0 +1,33 @@
+"""The options of a bridge between encoder and quantiser."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from codec_ft.config import Config
+
+BridgeKind = Literal["none", "dense", "transformer", "rotary"]
+
+
+class BridgeConfig(Config):
+    """What stands between the encoder and the quantiser (thesis, section 6.2.1), and what it makes of the latents."""
+
+    kind: BridgeKind = "none"
+    gives: Literal["latents", "codes"] = Field("codes", description="latents, or log-probabilities of codes")
+    codebooks: int | None = Field(None, ge=1, description="with codes: the first so many codebooks; all if null")
+    hidden: int = Field(256, ge=1, description="width of the dense bridge (thesis: 256)")
+    layers: int = Field(3, ge=1, description="of a transformer (thesis: 3)")
+    heads: int = Field(4, ge=1, description="of a transformer (thesis: 4)")
+    dim: int | None = Field(None, ge=1, description="width of a transformer; null: the latents' (thesis: 128)")
+    feedforward: int = Field(4, ge=1, description="width of a transformer's feed-forward layers, in widths")
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "BridgeConfig":
+        if self.kind == "dense" and self.gives == "latents":
+            raise ValueError("the dense bridge gives codes; set gives to codes, or take a transformer")
+        if self.codebooks is not None and self.gives == "latents":
+            raise ValueError("codebooks is for bridges that give codes; leave it out")
+        if self.kind in ("transformer", "rotary") and self.dim is not None and self.dim % self.heads:
+            raise ValueError(f"dim={self.dim} must be a multiple of heads={self.heads}")
+        return self

@@ -1,0 +1,1 @@
+"""What fine-tuning minimises: pure functions that name their equation."""
