@@ -71,12 +71,14 @@ def collate(items: Sequence[Item]) -> Batch:
     def stack(key: str) -> torch.Tensor | None:
         return torch.stack([item[key] for item in items]) if key in items[0] else None  # type: ignore[literal-required]
 
-    optional = ("context", "target_latents", "target_codes", "input_latents")
     return Batch(
         torch.stack([item["input"] for item in items]),
         torch.stack([item["target"] for item in items]),
         [item["name"] for item in items],
-        **{key: stack(key) for key in optional},
+        context=stack("context"),
+        target_latents=stack("target_latents"),
+        target_codes=stack("target_codes"),
+        input_latents=stack("input_latents"),
     )
 
 
