@@ -61,8 +61,11 @@ class Batch:
         return self._each(lambda tensor: tensor.pin_memory())
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Batch(**{name: change(v) if isinstance(v, torch.Tensor) else v for name, v in values.items()})
+        changed: dict[str, Any] = {
+            field.name: change(value) if isinstance(value := getattr(self, field.name), torch.Tensor) else value
+            for field in fields(self)
+        }
+        return Batch(**changed)
 
 
 def collate(items: Sequence[Item]) -> Batch:
