@@ -13,8 +13,8 @@ from codec_ft.data.check import check_dataset
 from codec_ft.data.tracks import split_folders
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.results import report
+from codec_ft.finetune.step import FinetuneStep
 from codec_ft.finetune.task import FinetuneTask
-from codec_ft.finetune.warm_encoder import FinetuneStep
 from codec_ft.separation.report import report_separator
 from codec_ft.separation.task import SeparatorTask
 from codec_ft.training.checkpoint import load_checkpoint
@@ -70,11 +70,18 @@ def check_data(config: ExperimentConfig) -> None:
     Raises:
         UserError: the data have errors.
     """
-    reads_all = config.data.remix_probability > 0 or config.stem == "all"
+    data = config.data
+    reads_all = data.remix_probability > 0 or config.stem == "all"
     stem = None if reads_all else config.stem
-    source = config.input if isinstance(config, FinetuneConfig) else "target"
-    splits = sorted({"train", "valid", config.data.report_split})
-    check_dataset(config.data.root, splits=splits, stem=stem, input=source).raise_if_errors()
+    splits = {data.root: {"train", "valid", data.report_split}}
+    sources = ["target"]
+    if isinstance(config, FinetuneConfig):
+        sources = [config.input, *config.train_inputs, *([config.context] if config.context else [])]
+        if config.data.scope != "set":
+            splits = {data.root: {"train"}}
+        splits |= {root: {"train"} for root in config.data.extra}
+    for root, wanted in splits.items():
+        check_dataset(root, splits=sorted(wanted), stem=stem, input=list(dict.fromkeys(sources))).raise_if_errors()
 
 
 def finish(task: Task, run: RunFolder, config: ExperimentConfig, result: TrainResult, accelerator: Accelerator) -> None:

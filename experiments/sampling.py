@@ -14,8 +14,8 @@ from codec_ft.data.excerpts import Excerpt
 from codec_ft.data.tracks import SPLITS, Track, find_tracks, split_folders
 from codec_ft.errors import UserError
 from codec_ft.finetune.sample import excerpt_folder, save_sample, separate_sample
+from codec_ft.finetune.step import FinetuneStep
 from codec_ft.finetune.task import FinetuneTask
-from codec_ft.finetune.warm_encoder import FinetuneStep
 from codec_ft.training.config import ExperimentConfig
 from codec_ft.training.run_folder import RunFolder
 from codec_ft.training.samples import write_sample
@@ -74,7 +74,13 @@ def sample_track(
         raise UserError(f"--start {start:g}: {name} is only {length:.1f} s long.")
     seconds = min(seconds or length, length - start)
     excerpt = Excerpt(track, start, seconds)
-    data = ExcerptDataset([excerpt], stem=config.stem, input=task.config.input, sample_rate=task.codec.sample_rate)
+    data = ExcerptDataset(
+        [excerpt],
+        stem=config.stem,
+        input=task.config.input,
+        context=task.config.context,
+        sample_rate=task.codec.sample_rate,
+    )
     target = excerpt_folder(RunFolder(folder).samples, excerpt)
     save_sample(target, separate_sample(task, step, collate([data[0]]).to(device)), task, excerpt, words)
     write_page(folder)
@@ -94,7 +100,11 @@ def sample_file(
     rate = task.codec.sample_rate
     samples, _ = read_audio(audio, sample_rate=rate, start=start, seconds=seconds, channels=1)
     wave = torch.from_numpy(samples)[None].to(device)
-    separation = step.separate(wave, task.config.decode)
+    if task.config.context:
+        raise UserError(
+            f"{folder}: hears {task.config.context} beside its input, which one file does not hold. Use --track."
+        )
+    separation = step.separate(wave, decode=task.config.decode)
     target = RunFolder(folder).samples / audio.stem
     write_sample(
         target,

@@ -1,21 +1,19 @@
 """A codec in training: audio through encoder, quantiser and decoder, and what is wrong with what comes out."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import DacModel, EncodecModel
 
 from codec_ft.codec_training.adversarial import feature_matching
-from codec_ft.codec_training.balancer import Balancer
 from codec_ft.codec_training.config import CodecTrainingConfig
 from codec_ft.codec_training.critic import Critic
 from codec_ft.codec_training.quantized import Quantized
 from codec_ft.codec_training.reconstruction import RECONSTRUCTION
 from codec_ft.codec_training.start import Network
 from codec_ft.data.dataset import Batch
+from codec_ft.training.balancer import Balancer
+from codec_ft.training.held_still import held_still
 
 
 class CodecStep(nn.Module):
@@ -113,16 +111,3 @@ class CodecStep(nn.Module):
 
 OF_OUTPUT = (*RECONSTRUCTION, "adversarial", "feature")
 """Terms that depend on the decoder's output alone, so that a balancer can weigh their gradients there."""
-
-
-@contextmanager
-def held_still(module: nn.Module) -> Iterator[None]:
-    """Let gradients pass through `module`, but none to its parameters."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)

@@ -62,28 +62,31 @@ class DacCodec(ResidualCodec):
             audio = self.decoder(latents.float())
         return whole_frames(audio, self.hop_length)[..., :length]
 
+    def table(self, k: int) -> Tensor:
+        """See `ResidualCodec.table`; at their own lengths, which the angles do not see."""
+        return self.layers[k].codebook.weight
+
     def project(self, k: int, residual: Tensor) -> Tensor:
         """See `ResidualCodec.project`."""
         return self.layers[k].in_proj(residual)
 
     def nearest(self, k: int, projected: Tensor) -> Tensor:
         """See `ResidualCodec.nearest`."""
-        return nearest_codes(projected, self.layers[k].codebook.weight)
+        return nearest_codes(projected, self.table(k))
 
     def scores(self, k: int, projected: Tensor) -> Tensor:
         """The cosine of the angle, see `ResidualCodec.scores`."""
-        table = F.normalize(self.layers[k].codebook.weight)
-        return table @ F.normalize(projected, dim=1)
+        return F.normalize(self.table(k)) @ F.normalize(projected, dim=1)
 
     def vectors(self, k: int, codes: Tensor) -> Tensor:
         """See `ResidualCodec.vectors`."""
         layer = self.layers[k]
-        return layer.out_proj(F.embedding(codes, layer.codebook.weight).transpose(1, 2))
+        return layer.out_proj(F.embedding(codes, self.table(k)).transpose(1, 2))
 
     def explained(self, k: int, projected: Tensor, codes: Tensor) -> Tensor:
         """See `ResidualCodec.explained`: the original's straight-through estimator rounds, in evaluation too."""
         layer = self.layers[k]
-        chosen = F.embedding(codes, layer.codebook.weight).transpose(1, 2)
+        chosen = F.embedding(codes, self.table(k)).transpose(1, 2)
         return layer.out_proj(projected + (chosen - projected))
 
     def encoder_chain(self) -> list[nn.Module]:

@@ -61,6 +61,10 @@ class EuclideanCodec(ResidualCodec):
         """The layers of the quantiser, coarse to fine."""
         return list(self.quantizer.layers)  # type: ignore[arg-type]
 
+    def table(self, k: int) -> Tensor:
+        """See `ResidualCodec.table`."""
+        return self.layers[k].codebook.embed
+
     def project(self, k: int, residual: Tensor) -> Tensor:
         """The residual itself: codebooks are in the space of the latents."""
         del k
@@ -72,7 +76,7 @@ class EuclideanCodec(ResidualCodec):
 
     def scores(self, k: int, projected: Tensor) -> Tensor:
         """Minus the squared distance, see `ResidualCodec.scores`."""
-        table = self.layers[k].codebook.embed  # [V, D]
+        table = self.table(k)
         # |r - c|^2 without |r|^2, which is the same for every code and cancels in the softmax.
         return 2 * torch.einsum("vd,bdt->bvt", table, projected) - table.pow(2).sum(dim=1)[None, :, None]
 

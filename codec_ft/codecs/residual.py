@@ -19,8 +19,12 @@ class ResidualCodec(Codec):
     The residual of a layer is the latents minus the vectors of the codes before it, through which no gradient flows;
     so the loss of every layer reaches the latents, and each as if the codes before were constants.
 
-    A kind of quantiser says what a layer does: `project`, `nearest`, `scores` and `vectors`.
+    A kind of quantiser says what a layer does: `table`, `project`, `nearest`, `scores` and `vectors`.
     """
+
+    @abstractmethod
+    def table(self, k: int) -> Tensor:
+        """The codes of layer `k` as vectors `[V, D']` in the space of its codebook, where `scores` compares them."""
 
     @abstractmethod
     def project(self, k: int, residual: Tensor) -> Tensor:

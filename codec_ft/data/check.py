@@ -133,7 +133,7 @@ def check_dataset(
     *,
     splits: Sequence[str] | None = None,
     stem: str | None = None,
-    input: str = MIXTURE,
+    input: str | Sequence[str] = MIXTURE,
     jobs: int | None = None,
 ) -> CheckReport:
     """Read every file of a data set completely and report what is wrong.
@@ -144,7 +144,7 @@ def check_dataset(
         root: folder of the data set (see `codec_ft.data.tracks` for the layouts).
         splits: splits to check; None checks those that have tracks.
         stem: check the pairs with this target, and only the files that they need; None checks all files.
-        input: input of the pairs (see `input_paths`); only with `stem`.
+        input: input of the pairs, or several (see `input_paths`); only with `stem`.
         jobs: threads that read; None takes one per core.
 
     Raises:
@@ -157,11 +157,12 @@ def check_dataset(
         splits = [split for split in SPLITS if folders[split] and not (split == "test" and shared)]
     tracks = [track for split in splits for track in find_tracks(root, split)]
     findings = _check_stems(tracks) if stem is None else []
+    inputs = [input] if isinstance(input, str) else input
 
     groups: dict[Path, FileGroup] = {}
     for track in tracks:
         try:
-            groups[track.folder] = _files_to_read(track, stem, input)
+            groups[track.folder] = _files_to_read(track, stem, inputs)
         except AudioFileError as error:
             findings.append(Finding("error", _label(track), None, error.problem, error.advice))
     scans = dict(zip(groups, scan_groups(list(groups.values()), root, jobs), strict=True))
@@ -180,10 +181,11 @@ def _label(track: Track) -> str:
     return f"{track.split}/{track.name}"
 
 
-def _files_to_read(track: Track, stem: str | None, source: str) -> FileGroup:
+def _files_to_read(track: Track, stem: str | None, sources: Sequence[str]) -> FileGroup:
     if stem is None:
         return FileGroup(tuple(track.files.values()), track.mixture if track.stems else None)
-    return FileGroup(tuple(dict.fromkeys(track.paths(stem) + input_paths(track, stem, source))))
+    inputs = [path for source in sources for path in input_paths(track, stem, source)]
+    return FileGroup(tuple(dict.fromkeys(track.paths(stem) + inputs)))
 
 
 def _check_stems(tracks: Sequence[Track]) -> list[Finding]:

@@ -3,19 +3,24 @@
 `PairDataset` draws random excerpts for training; `ExcerptDataset` gives chosen ones for validation and listening.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from codec_ft.audio.files import AudioFileError, audio_info, excerpt_range, read_audio
-from codec_ft.data.excerpts import THRESHOLD_DB, Excerpt, draw_active, find_activity
-from codec_ft.data.tracks import MIXTURE, Track, input_paths
+from codec_ft.data.excerpts import THRESHOLD_DB, Excerpt, activity_at, draw_active, find_activity
+from codec_ft.data.noise import noise_of_place
+from codec_ft.data.reader import PairReader
+from codec_ft.data.remix import Part, Remixer, random_gain
+from codec_ft.data.tracks import MIXTURE, SEPARATED, Track
 from codec_ft.errors import UserError
+
+# Streams of random numbers beside the one of the excerpts, so that options do not change which excerpts are drawn.
+INPUT_STREAM = 1
+NOISE_STREAM = 2
 
 
 class Item(TypedDict):
@@ -85,47 +90,30 @@ def collate(items: Sequence[Item]) -> Batch:
     )
 
 
-class ExcerptReader:
-    """Reads excerpts at one rate and number of channels, from the disk or from files kept in memory.
+@dataclass(frozen=True)
+class Draw:
+    """What chance decided about an item.
 
-    Files are kept whole once they were read if *all* of `paths` fit into `cache_mb`: a data set that does not fit is
-    read from the disk throughout, since random excerpts would push each other out of a smaller cache. Each process
-    has a cache of its own.
+    Attributes:
+        index: the item's.
+        excerpt: where it is from.
+        input: the input, of those that there are.
+        remix: what stands beside the target in a mixture that is made anew; None for the mixture as it is.
+        gain: factor that all audio of the item shares.
+        swap: whether left and right are exchanged.
     """
 
-    def __init__(self, paths: Sequence[Path], sample_rate: int, channels: int, cache_mb: float) -> None:
-        self.sample_rate = sample_rate
-        self.channels = channels
-        megabytes = sum(audio_info(path).seconds for path in set(paths)) * sample_rate * channels * 4 / 2**20
-        self.in_memory = megabytes <= cache_mb
-        self._whole: dict[Path, np.ndarray] = {}
+    index: int
+    excerpt: Excerpt
+    input: str
+    remix: tuple[Part, ...] | None
+    gain: np.float32
+    swap: bool
 
-    def read(self, paths: Sequence[Path], start: float, seconds: float) -> np.ndarray:
-        """Sum of an excerpt of some files: float32 [C, round(seconds * sample_rate)].
-
-        Raises:
-            AudioFileError: a file is missing, bad, or ends before the excerpt does.
-        """
-        count = round(seconds * self.sample_rate)
-        total = np.zeros((self.channels, count), dtype=np.float32)
-        for path in paths:
-            audio = self._read(path, start, seconds)
-            if audio.shape[1] != count:
-                raise AudioFileError.at(
-                    path, f"ends before {start + seconds:.2f} s", "It was replaced or cut short; start the run again"
-                )
-            total += audio
-        return total
-
-    def _read(self, path: Path, start: float, seconds: float) -> np.ndarray:
-        rate, channels = self.sample_rate, self.channels
-        if not self.in_memory:
-            return read_audio(path, sample_rate=rate, start=start, seconds=seconds, channels=channels)[0]
-        if path not in self._whole:
-            self._whole[path] = read_audio(path, sample_rate=rate, channels=channels)[0]
-        whole = self._whole[path]
-        first, count = excerpt_range(whole.shape[1], rate, start, seconds)
-        return whole[:, first : first + count]
+    @property
+    def name(self) -> str:
+        """How messages and pages call the item."""
+        return self.excerpt.name + " (remix)" * (self.remix is not None)
 
 
 class PairDataset(Dataset[Item]):
@@ -135,24 +123,32 @@ class PairDataset(Dataset[Item]):
     alone, not on workers, order or what was read before, so an interrupted training goes on with the same data.
 
     Args:
-        tracks: tracks of one data set (see `find_tracks`).
+        tracks: tracks of one or more data sets (see `find_tracks`).
         stem: the target, a stem's name or "mixture".
-        input: "mixture"; "separated/<separator>"; or "target", for training codecs on clean stems.
+        input: what is heard (see `input_paths`): "mixture"; "separated/<separator>"; "target", for training codecs on
+            clean stems; "noisy", the target with white noise; or "noise" alone.
+        inputs: inputs and their shares, one of which is drawn for each item, instead of `input`.
+        context: a second input, of the same excerpt; beside a remix, "mixture" is that remix.
         sample_rate: of the items, in Hz; files of other rates are resampled.
         seconds: length of the items; they have round(seconds * sample_rate) samples.
         length: number of items.
         seed: of all random draws, 0 or more.
         channels: of the items; files with others are averaged or copied (see `to_channels`).
+        grid_seconds: items begin at multiples of this; None lets them begin anywhere.
+        only: give this excerpt each time, instead of drawing one.
         remix_probability: chance that the mixture is made anew from the target and other stems of random tracks at
-            random places (Uhlich et al., 2017); for the input "mixture" only.
+            random places (Uhlich et al., 2017). Other inputs, and what is heard beside separated stems, are left as
+            they are: nobody knows what a separator would make of a remix.
         remix_gain_db: range of the random gain of each of these other stems.
-        gain_db: range of the random gain that input and target share.
+        gain_db: range of the random gain that input, context and target share.
         swap_channels: exchange left and right in half of the items (with two channels).
+        noise_db: with "noisy", level of the target above its noise, in dB.
         threshold_db: RMS level in dBFS that the target must have in an excerpt.
         cache_mb: keep all files in memory, in every process, if they fit into so many MiB; 0 never does.
 
     Raises:
-        UserError: a file is missing or bad, or the target is silent in all tracks.
+        UserError: a file is missing or bad, the target is silent in all tracks or in `only`, or remixes are asked for
+            where no item could be one.
     """
 
     def __init__(
@@ -160,41 +156,62 @@ class PairDataset(Dataset[Item]):
         *,
         tracks: Sequence[Track],
         stem: str,
-        input: str = "mixture",
+        input: str = MIXTURE,
+        inputs: Mapping[str, float] | None = None,
+        context: str | None = None,
         sample_rate: int,
         seconds: float,
         length: int,
         seed: int,
         channels: int = 1,
+        grid_seconds: float | None = None,
+        only: Excerpt | None = None,
         remix_probability: float = 0.0,
         remix_gain_db: tuple[float, float] = (-6.0, 6.0),
         gain_db: tuple[float, float] = (0.0, 0.0),
         swap_channels: bool = False,
+        noise_db: float = 20.0,
         threshold_db: float = THRESHOLD_DB,
         cache_mb: float = 1024.0,
     ) -> None:
-        if remix_probability > 0 and (input != MIXTURE or stem == MIXTURE):
-            raise UserError(
-                f"remix_probability={remix_probability:g}: only mixtures can be remixed, not input={input} "
-                f"with stem={stem}. Set it to 0."
-            )
+        if only is not None and only.seconds != seconds:
+            raise ValueError(f"the only excerpt lasts {only.seconds:g} s, but items last {seconds:g} s")
         self.stem = stem
+        self.inputs = dict(inputs or {input: 1.0})
+        self.context = context
         self.seconds = seconds
         self.length = length
         self.seed = seed
         self.remix_probability = remix_probability
-        self.remix_gain_db = remix_gain_db
         self.gain_db = gain_db
         self.swap_channels = swap_channels and channels == 2
+        self._anywhere = grid_seconds is None and only is None
+        if remix_probability > 0 and not any(map(self._can_be_remixed, self.inputs)):
+            beside = f" and context={context}" if context else ""
+            raise UserError(
+                f"remix_probability={remix_probability:g}: only mixtures can be remixed, not "
+                f"input={', '.join(self.inputs)}{beside} with stem={stem}. Set it to 0."
+            )
 
-        self._activities = find_activity(tracks, stem, seconds, source=input, threshold_db=threshold_db)
+        sources = [*self.inputs, *([context] if context else [])]
+        if only is None:
+            self._activities = find_activity(
+                tracks, stem, seconds, source=sources, threshold_db=threshold_db, grid_seconds=grid_seconds
+            )
+        else:
+            self._activities = [activity_at(only, stem, source=sources, threshold_db=threshold_db)]
         self._cumulative = np.cumsum([len(activity.starts) for activity in self._activities])
-        self._targets = [activity.track.paths(stem) for activity in self._activities]
-        self._inputs = [input_paths(activity.track, stem, input) for activity in self._activities]
-        self._others = self._find_others(tracks) if remix_probability > 0 else {}
-        files = [path for paths in [*self._targets, *self._inputs] for path in paths]
-        files += [path for others in self._others.values() for path, _ in others]
-        self.reader = ExcerptReader(files, sample_rate, channels, cache_mb)
+        self._remixer = Remixer(tracks, stem, seconds, remix_gain_db) if remix_probability > 0 else None
+        self.reader = PairReader(
+            self.tracks,
+            stem,
+            sources,
+            sample_rate=sample_rate,
+            channels=channels,
+            cache_mb=cache_mb,
+            noise_db=noise_db,
+            others=self._remixer.paths if self._remixer else (),
+        )
 
     @property
     def tracks(self) -> list[Track]:
@@ -205,52 +222,64 @@ class PairDataset(Dataset[Item]):
         return self.length
 
     def __getitem__(self, index: int) -> Item:
-        """Read item `index`.
+        """Draw and read item `index`.
 
         Raises:
             AudioFileError: a file has disappeared or is broken.
         """
+        return self.read(self.draw(index))
+
+    def draw(self, index: int) -> Draw:
+        """Decide what item `index` is, without reading anything."""
         if not 0 <= index < self.length:
             raise IndexError(index)
         rng = np.random.default_rng([self.seed, index])
-        activity, which, start = draw_active(self._activities, self._cumulative, rng)
-        start = min(start, activity.duration - self.seconds)
-
-        name = Excerpt(activity.track, start, self.seconds).name
-        target = self.reader.read(self._targets[which], start, self.seconds)
-        if rng.random() < self.remix_probability:
-            source = target + self._random_others(activity.track, rng)
-            name += " (remix)"
-        else:
-            source = self.reader.read(self._inputs[which], start, self.seconds)
-
-        gain = _random_gain(rng, self.gain_db)
+        activity, _, start = draw_active(self._activities, self._cumulative, rng, exact=not self._anywhere)
+        if self._anywhere:
+            start = min(start, activity.duration - self.seconds)
+        source = self._draw_input(index)
+        wanted = rng.random() < self.remix_probability and self._can_be_remixed(source)
+        remix = self._remixer.draw(activity.track, rng) if wanted and self._remixer else None
+        gain = random_gain(rng, self.gain_db)
         swap = self.swap_channels and rng.random() < 0.5
-        pair = [(audio[::-1] if swap else audio) * gain for audio in (source, target)]
-        return {"input": torch.from_numpy(pair[0]), "target": torch.from_numpy(pair[1]), "name": name}
+        return Draw(index, Excerpt(activity.track, start, self.seconds), source, remix, gain, swap)
 
-    def _find_others(self, tracks: Sequence[Track]) -> dict[str, list[tuple[Path, float]]]:
-        """Files and lengths in seconds of every stem but the target, those that are long enough."""
-        others: dict[str, list[tuple[Path, float]]] = {}
-        for track in tracks:
-            for stem, path in track.stems.items():
-                duration = audio_info(path).seconds
-                if stem != self.stem and duration >= self.seconds:
-                    others.setdefault(stem, []).append((path, duration))
-        return others
+    def read(self, draw: Draw) -> Item:
+        """Read the audio of an item.
 
-    def _random_others(self, track: Track, rng: np.random.Generator) -> np.ndarray:
-        """Sum of the stems that `track` has beside the target, each from a random track, place and gain: [C, N]."""
-        total = np.zeros(
-            (self.reader.channels, round(self.seconds * self.reader.sample_rate)),
-            dtype=np.float32,
-        )
-        for stem in sorted(set(track.stems) & set(self._others)):
-            candidates = self._others[stem]
-            path, duration = candidates[int(rng.integers(len(candidates)))]
-            start = rng.random() * (duration - self.seconds)
-            total += self.reader.read([path], start, self.seconds) * _random_gain(rng, self.remix_gain_db)
-        return total
+        Raises:
+            AudioFileError: a file has disappeared or is broken.
+        """
+        target = self.reader.target(draw.excerpt)
+        remix = None
+        if draw.remix is not None and self._remixer is not None:
+            remix = target + self._remixer.read(draw.remix, self.reader)
+        noise = np.random.default_rng([self.seed, draw.index, NOISE_STREAM])
+
+        def change(audio: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy((audio[::-1] if draw.swap else audio) * draw.gain)
+
+        def hear(source: str) -> torch.Tensor:
+            if source == MIXTURE and remix is not None:
+                return change(remix)
+            return change(self.reader.heard(draw.excerpt, source, target, noise))
+
+        item: Item = {"input": hear(draw.input), "target": change(target), "name": draw.name}
+        if self.context is not None:
+            item["context"] = hear(self.context)
+        return item
+
+    def _draw_input(self, index: int) -> str:
+        names = list(self.inputs)
+        if len(names) == 1:
+            return names[0]
+        limits = np.cumsum(list(self.inputs.values()))
+        rng = np.random.default_rng([self.seed, index, INPUT_STREAM])
+        return names[int(np.searchsorted(limits[:-1], rng.random() * limits[-1], side="right"))]
+
+    def _can_be_remixed(self, source: str) -> bool:
+        separated = self.context is not None and self.context.startswith(SEPARATED)
+        return source == MIXTURE and self.stem != MIXTURE and not separated
 
 
 class ExcerptDataset(Dataset[Item]):
@@ -259,9 +288,11 @@ class ExcerptDataset(Dataset[Item]):
     Args:
         excerpts: what to read.
         stem: the target, a stem's name or "mixture".
-        input: "mixture", "separated/<separator>" or "target".
+        input: what is heard (see `input_paths`); noise is the same each time that an excerpt is read.
+        context: a second input, of the same excerpt.
         sample_rate: of the items, in Hz.
         channels: of the items.
+        noise_db: with "noisy", level of the target above its noise, in dB.
         cache_mb: keep all files in memory if they fit into so many MiB; 0 never does.
 
     Raises:
@@ -273,16 +304,25 @@ class ExcerptDataset(Dataset[Item]):
         excerpts: Sequence[Excerpt],
         *,
         stem: str,
-        input: str = "mixture",
+        input: str = MIXTURE,
+        context: str | None = None,
         sample_rate: int,
         channels: int = 1,
+        noise_db: float = 20.0,
         cache_mb: float = 0.0,
     ) -> None:
         self.excerpts = list(excerpts)
-        self._targets = [excerpt.track.paths(stem) for excerpt in self.excerpts]
-        self._inputs = [input_paths(excerpt.track, stem, input) for excerpt in self.excerpts]
-        files = [path for paths in [*self._targets, *self._inputs] for path in paths]
-        self.reader = ExcerptReader(files, sample_rate, channels, cache_mb)
+        self.input = input
+        self.context = context
+        self.reader = PairReader(
+            list(dict.fromkeys(excerpt.track for excerpt in self.excerpts)),
+            stem,
+            [input, *([context] if context else [])],
+            sample_rate=sample_rate,
+            channels=channels,
+            cache_mb=cache_mb,
+            noise_db=noise_db,
+        )
 
     def __len__(self) -> int:
         return len(self.excerpts)
@@ -294,15 +334,18 @@ class ExcerptDataset(Dataset[Item]):
             AudioFileError: a file has disappeared or is broken.
         """
         excerpt = self.excerpts[index]
-        source = self.reader.read(self._inputs[index], excerpt.start_seconds, excerpt.seconds)
-        target = self.reader.read(self._targets[index], excerpt.start_seconds, excerpt.seconds)
-        return {
-            "input": torch.from_numpy(source),
+        target = self.reader.target(excerpt)
+        noise = noise_of_place(excerpt.track.name, excerpt.start_seconds)
+
+        def hear(source: str) -> torch.Tensor:
+            return torch.from_numpy(self.reader.heard(excerpt, source, target, noise))
+
+        item: Item = {
+            "input": hear(self.input),
             "target": torch.from_numpy(target),
             "name": excerpt.name,
             "track": excerpt.track.name,
         }
-
-
-def _random_gain(rng: np.random.Generator, range_db: tuple[float, float]) -> np.float32:
-    return np.float32(10 ** (rng.uniform(*range_db) / 20))
+        if self.context is not None:
+            item["context"] = hear(self.context)
+        return item

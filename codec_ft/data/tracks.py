@@ -25,7 +25,11 @@ from codec_ft.errors import UserError
 SPLITS = ("train", "valid", "test")
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 SEPARATED = "separated"
+ENCODED = "encoded"
+"""Folder of a data set that holds what codecs made of it."""
 MIXTURE = "mixture"
+NOISY = "noisy"
+NOISE = "noise"
 
 MUSDB_VALIDATION_TRACKS = (
     "Actions - One Minute Smile",
@@ -142,6 +146,25 @@ def split_folders(root: Path) -> dict[str, list[Path]]:
     return found
 
 
+def song_tracks(tracks: Sequence[Track], song: str | None) -> list[Track]:
+    """The one track that a model is fitted to: the named one, or the first.
+
+    Raises:
+        UserError: there is no track of that name.
+    """
+    if song is None:
+        return list(tracks[:1])
+    found = [track for track in tracks if track.name == song]
+    if not found:
+        names = [track.name for track in tracks]
+        close = difflib.get_close_matches(song, names, n=3, cutoff=0.4) or sorted(names)[:3]
+        where = " or ".join(dict.fromkeys(str(track.root) for track in tracks))
+        raise UserError(
+            f"data.song={song}: no such {tracks[0].split} track in {where}. Did you mean {', '.join(close)}?"
+        )
+    return found[:1]
+
+
 def separated_path(root: Path, separator: str, split: str, track: str, stem: str) -> Path:
     """Find a separated stem: `root/separated/<separator>/<split>/<track>/<stem>` in any audio format.
 
@@ -182,7 +205,8 @@ def input_paths(track: Track, stem: str, source: str) -> list[Path]:
     Args:
         track: the track.
         stem: the target.
-        source: "mixture"; "target" for the target itself; or "separated/<separator>" for what a separator made of it.
+        source: "mixture"; "target" for the target itself; "separated/<separator>" for what a separator made of it;
+            "noisy" for the target with white noise, which needs the target's file; or "noise" alone, which needs none.
 
     Raises:
         UserError: `source` is none of these.
@@ -190,11 +214,15 @@ def input_paths(track: Track, stem: str, source: str) -> list[Path]:
     """
     if source == MIXTURE:
         return track.paths(MIXTURE)
-    if source == "target":
+    if source == NOISE:
+        return []
+    if source in ("target", NOISY):
         return track.paths(stem)
     kind, _, separator = source.partition("/")
     if kind != SEPARATED or not separator:
-        raise UserError(f"input={source}: no such input. Use mixture, target or {SEPARATED}/<separator>.")
+        raise UserError(
+            f"input={source}: no such input. Use mixture, target, {NOISY}, {NOISE} or {SEPARATED}/<separator>."
+        )
     return [separated_path(track.root, separator, track.split, track.name, stem)]
 
 
@@ -224,7 +252,10 @@ def _track_folders(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith(".") and path.name != SEPARATED and _audio_files(path)
+        if path.is_dir()
+        and not path.name.startswith(".")
+        and path.name not in (SEPARATED, ENCODED)
+        and _audio_files(path)
     )
 
 

@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from codec_ft.data.dataset import ExcerptDataset, collate
 from codec_ft.finetune.sample import Metrics, Sample, excerpt_folder, save_sample, separate_sample
+from codec_ft.finetune.step import FinetuneStep
 from codec_ft.finetune.task import FinetuneTask
-from codec_ft.finetune.warm_encoder import FinetuneStep
 from codec_ft.metrics.tokens import active_frames, majority_token_accuracy, majority_tokens, token_accuracy
 from codec_ft.training.samples import plain
 
@@ -41,7 +41,7 @@ def report(task: FinetuneTask, step: FinetuneStep, samples: Path, checkpoint: st
         codebook over all non-silent frames), `report_split`, `excerpts` and `excerpt_seconds`.
     """
     data, config = task.config.data, task.config
-    split, seconds, per_track = data.report_split, data.report_seconds, data.report_per_track
+    split, seconds, per_track = task.report_split, data.report_seconds, data.report_per_track
     excerpts = task.excerpts(split, seconds, per_track, config.input)
     # With a separated input, the mixture is a second floor to stand on.
     mixtures = None if config.input == "mixture" else task.excerpts(split, seconds, per_track, "mixture")
@@ -86,7 +86,7 @@ def _tokens(found: Sequence[Sample]) -> dict[str, int | Tensor]:
         "copy_input": torch.cat([sample.separation.input_codes for sample in found]),
         "idempotence": torch.cat([sample.reference.recoded for sample in found]),
     }
-    accuracies = {name: token_accuracy(codes, target, active) for name, codes in readings.items()}
+    accuracies = {name: token_accuracy(codes, target[:, : codes.shape[1]], active) for name, codes in readings.items()}
     return {"frames": int(active.sum()), **accuracies}
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from codec_ft.data.dataset import Batch
 from codec_ft.data.excerpts import Excerpt
 from codec_ft.finetune.losses.latents import latent_mse
+from codec_ft.finetune.step import FinetuneStep, Reference, Separation
 from codec_ft.finetune.task import FinetuneTask
-from codec_ft.finetune.warm_encoder import FinetuneStep, Reference, Separation
 from codec_ft.metrics.registry import waveform_metrics
 from codec_ft.metrics.tokens import active_frames, token_accuracy
 from codec_ft.training.samples import write_sample
@@ -44,11 +44,12 @@ def separate_sample(
         floors: other audio `[1, 1, N]` to measure beside the input, by name (the mixture).
     """
     codec = task.codec
-    separation, reference = step.separate(batch.input, task.config.decode), step.reference(batch.target)
+    separation = step.separate(batch.input, batch.context, task.config.decode)
+    reference = step.reference(batch.target)
     active = active_frames(batch.target, codec.hop_length)
     readings = {"trained": separation.codes, "copy_input": separation.input_codes, "idempotence": reference.recoded}
-    wanted, codes = step.targets(batch.target)
-    wanted = codec.match_space(wanted, codes)
+    codes = reference.codes
+    wanted = codec.match_space(step.wanted(batch).latents, codes)
     latents = {"untouched encoder": separation.input_latents, "output": separation.latents}
     systems = {
         "input": batch.input,
@@ -73,7 +74,9 @@ def separate_sample(
             for system, audio in systems.items()
         },
         latent_mse={name: float(latent_mse(codec.match_space(x, codes), wanted)) for name, x in latents.items()},
-        token_accuracy={name: token_accuracy(read, reference.codes, active) for name, read in readings.items()},
+        token_accuracy={
+            name: token_accuracy(read, reference.codes[:, : read.shape[1]], active) for name, read in readings.items()
+        },
     )
 
 

@@ -1,5 +1,6 @@
 """Fine-tuning a codec's encoder as a task of the training loop."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,36 +11,55 @@ from torch.utils.data import Dataset
 from codec_ft.atomic import atomic_path
 from codec_ft.codecs.base import Codec
 from codec_ft.data.dataset import Batch, ExcerptDataset, PairDataset
-from codec_ft.data.excerpts import fixed_excerpts
-from codec_ft.data.tracks import MIXTURE, find_tracks
-from codec_ft.errors import UserError
+from codec_ft.data.excerpts import Excerpt, fixed_excerpts
+from codec_ft.data.tracks import MIXTURE, Track, find_tracks, song_tracks
 from codec_ft.finetune.config import FinetuneConfig
+from codec_ft.finetune.discriminator import DiscriminatorStep, EmbeddingDiscriminator
 from codec_ft.finetune.losses.latents import latent_mse
-from codec_ft.finetune.warm_encoder import FinetuneStep
+from codec_ft.finetune.step import FinetuneStep
 from codec_ft.metrics.tokens import active_frames, token_accuracy
 from codec_ft.metrics.waveform import usdr
+from codec_ft.training.config import OptimizerConfig, TrainConfig
 from codec_ft.training.task import Task
+
+WEIGHTS = "enhancer.safetensors"
+"""The file of a run folder that holds the enhancer's weights."""
 
 
 class FinetuneTask(Task):
-    """Trains `FinetuneStep` on pairs of an input and a clean stem.
+    """Trains `FinetuneStep` on pairs of an input and a clean stem, and, where asked for, a discriminator of latents.
 
     Raises:
-        UserError: the codec is not mono, as the data are.
+        UserError: the configuration does not fit the codec.
     """
 
-    best_metric = "latent_mse"
-
     def __init__(self, config: FinetuneConfig, codec: Codec):
-        if codec.channels != 1:
-            raise UserError(
-                f"codec={codec.name}: has {codec.channels} audio channels, but fine-tuning works in mono. Choose a "
-                "mono codec, as encodec_24khz or dac_44khz."
-            )
         self.config = config
         self.codec = codec
-        self.step = FinetuneStep(codec, start=config.start, target=config.target)
+        judged = bool(config.losses.adversarial)
+        discriminator = EmbeddingDiscriminator(codec.latent_dim, config.discriminator.hidden) if judged else None
+        self.step = FinetuneStep(codec, config, discriminator)
         self.phases = {"encoder": self.step}
+        if discriminator is not None:
+            self.phases["discriminator"] = DiscriminatorStep(discriminator)
+        # Latents can come nearer while their codes become worse: who asks for codes is judged by codes.
+        of_codes = config.losses.softmax or config.losses.residual
+        self.best_metric = "token_error_1" if of_codes else "latent_mse"
+
+    @property
+    def report_split(self) -> str:
+        """Split of the samples and of the table; what was learnt by heart is asked for again."""
+        return self.config.data.report_split if self.config.data.scope == "set" else "train"
+
+    def optimizer_config(self, phase: str, train: TrainConfig) -> OptimizerConfig:
+        """See `Task.optimizer_config`: the discriminator has its own."""
+        return self.config.discriminator.optimizer if phase == "discriminator" else train.optimizer
+
+    def order(self, step: int) -> Sequence[str]:
+        """See `Task.order`: the discriminator learns from its `start_step` on, in every `update_every`-th step."""
+        options = self.config.discriminator
+        learns = step >= options.start_step and (step - options.start_step) % options.update_every == 0
+        return [name for name in self.phases if name != "discriminator" or learns]
 
     def to(self, device: torch.device) -> None:
         """See `Task.to`."""
@@ -47,64 +67,92 @@ class FinetuneTask(Task):
 
     def train_data(self, items: int) -> Dataset:
         """See `Task.train_data`."""
-        data = self.config.data
+        config, data = self.config, self.config.data
+        inputs = config.train_inputs or {config.input: 1.0}
         return PairDataset(
-            tracks=find_tracks(data.root, "train"),
-            stem=self.config.stem,
-            input=self.config.input,
+            tracks=self._train_tracks(),
+            stem=config.stem,
+            inputs=inputs,
+            context=config.context,
             sample_rate=self.codec.sample_rate,
             seconds=data.seconds,
             length=items,
-            seed=self.config.train.seed,
+            seed=config.train.seed,
             # What a separator would make of a remix is not known.
-            remix_probability=data.remix_probability if self.config.input == MIXTURE else 0.0,
+            remix_probability=data.remix_probability if MIXTURE in inputs else 0.0,
             gain_db=data.gain_db,
+            noise_db=data.noise_db,
+            grid_seconds=data.grid_seconds,
+            only=self._chosen("train", data.seconds, 1)[0] if data.scope == "segment" else None,
             cache_mb=data.cache_mb,
         )
 
+    def _train_tracks(self) -> list[Track]:
+        data = self.config.data
+        tracks = find_tracks(data.root, "train")
+        if data.scope != "set":
+            return song_tracks(tracks, data.song)
+        return [*tracks, *(track for root in data.extra for track in find_tracks(root, "train"))]
+
     def valid_data(self) -> Dataset:
-        """See `Task.valid_data`."""
+        """See `Task.valid_data`; what overfits one song is validated on that song."""
         data = self.config.data
         return self.excerpts("valid", data.valid_seconds, data.valid_per_track, self.config.input)
 
     def excerpts(self, split: str, seconds: float, per_track: int, source: str) -> ExcerptDataset:
         """Fixed excerpts of a split in which the stem sounds; `source` is the input to read beside it."""
-        data = self.config.data
-        chosen = fixed_excerpts(
-            find_tracks(data.root, split), self.config.stem, seconds, per_track, source=self.config.input
-        )
+        config, data = self.config, self.config.data
         return ExcerptDataset(
-            chosen, stem=self.config.stem, input=source, sample_rate=self.codec.sample_rate, cache_mb=data.cache_mb
+            self._chosen(split, seconds, per_track),
+            stem=config.stem,
+            input=source,
+            context=config.context,
+            sample_rate=self.codec.sample_rate,
+            noise_db=data.noise_db,
+            cache_mb=data.cache_mb,
         )
+
+    def _chosen(self, split: str, seconds: float, per_track: int) -> list[Excerpt]:
+        config, data = self.config, self.config.data
+        if data.scope == "segment":  # always the one that is learnt by heart
+            seconds, per_track = data.seconds, 1
+        tracks = find_tracks(data.root, split) if data.scope == "set" else self._train_tracks()
+        return fixed_excerpts(tracks, config.stem, seconds, per_track, source=config.input)
 
     def validate(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """See `Task.validate`: the untouched encoder stands beside the warm one."""
         assert isinstance(module, FinetuneStep)
-        separation = module.separate(batch.input, self.config.decode)
+        separation = module.separate(batch.input, batch.context, self.config.decode)
         reference = module.reference(batch.target)
+        codec = self.codec
 
         def match(latents: Tensor) -> Tensor:
-            return self.codec.match_space(latents, reference.codes)
+            return codec.match_space(latents, reference.codes)
 
-        wanted = match(module.target_latents(batch.target))
-        active = active_frames(batch.target, self.codec.hop_length)
+        wanted = match(module.wanted(batch).latents)
+        active = active_frames(batch.target, codec.hop_length)
         metrics = {
             "latent_mse": latent_mse(match(separation.latents), wanted),
             "latent_mse_untouched": latent_mse(match(separation.input_latents), wanted),
             "usdr": usdr(separation.output, batch.target),
             "usdr_input": usdr(batch.input, batch.target),
         }
+        predicted = separation.codes.shape[1]
         for name, codes in {"token_accuracy": separation.codes, "copy_input_accuracy": separation.input_codes}.items():
-            first = [
-                token_accuracy(codes[i : i + 1, :1], reference.codes[i : i + 1, :1], active[i : i + 1])[0]
-                for i in range(len(codes))
-            ]
-            metrics[f"{name}_1"] = torch.stack(first)
-        return metrics
+            accuracies = torch.stack(
+                [
+                    token_accuracy(
+                        codes[i : i + 1, :predicted], reference.codes[i : i + 1, :predicted], active[i : i + 1]
+                    )
+                    for i in range(len(codes))
+                ]
+            )
+            metrics |= {f"{name}_1": accuracies[:, 0], name: accuracies.mean(dim=1)}
+        return metrics | {"token_error_1": 1 - metrics["token_accuracy_1"]}
 
     def export(self, module: nn.Module, folder: Path) -> None:
-        """See `Task.export`: the warm encoder's weights as safetensors."""
+        """See `Task.export`: the enhancer's weights as safetensors."""
         assert isinstance(module, FinetuneStep)
-        state = {name: value.contiguous().cpu() for name, value in module.warm_encoder.state_dict().items()}
-        with atomic_path(folder / "warm_encoder.safetensors") as temporary:
+        state = {name: value.contiguous().cpu() for name, value in module.enhancer.state_dict().items()}
+        with atomic_path(folder / WEIGHTS) as temporary:
             save_file(state, temporary, metadata={"format": "pt"})

@@ -13,7 +13,7 @@ from codec_ft.data.dataset import Batch
 from codec_ft.errors import UserError
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.task import FinetuneTask
-from codec_ft.finetune.warm_encoder import FinetuneStep
+from codec_ft.finetune.step import FinetuneStep
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field, ValidationError, model_validator
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from codec_ft.atomic import atomic_path
 from codec_ft.config import Config
 from codec_ft.errors import UserError
+from codec_ft.weights import load_weights
 
 LEVEL = 0.1
 """RMS of mixtures in training, -20 dBFS; whatever is separated is brought to it before and back afterwards."""
@@ -112,21 +112,5 @@ def read_network(folder: Path) -> tuple[SeparatorNetwork, NetworkFacts]:
         problem = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
         where = ".".join(map(str, problem["loc"]))
         raise UserError(f"{path}: is not the config of a separator: {where} {problem['msg']}.") from error
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise UserError(f"{folder}: model.safetensors is missing beside config.json; copy it there.")
-    try:
-        state = load_file(weights)
-    except SafetensorError as error:
-        raise UserError(f"{weights}: broken or cut short ({error}); copy it again.") from error
-    expected = network.state_dict()
-    wrong = [
-        *(f"{name} is missing" for name in sorted(expected.keys() - state.keys())),
-        *(f"{name} is not part of the network" for name in sorted(state.keys() - expected.keys())),
-        *(f"{n} has another shape" for n in sorted(expected) if n in state and state[n].shape != expected[n].shape),
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 1} more" * (len(wrong) > 1)
-        raise UserError(f"{folder}: the weights do not fit the config: {wrong[0]}{more}.")
-    network.load_state_dict({name: value.to(expected[name].dtype) for name, value in state.items()})
+    load_weights(network, folder / "model.safetensors")
     return network.eval(), facts

@@ -9,7 +9,7 @@ from torch import Tensor
 from codec_ft.codecs.encodec import EncodecCodec
 from codec_ft.data.dataset import Batch, collate
 from codec_ft.finetune.task import FinetuneTask
-from codec_ft.finetune.warm_encoder import FinetuneStep
+from codec_ft.finetune.step import FinetuneStep
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

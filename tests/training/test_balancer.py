@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import Tensor
 
-from codec_ft.codec_training.balancer import Balancer
+from codec_ft.training.balancer import Balancer
 
 
 def gradient(balancer: Balancer, losses: dict[str, Tensor], output: Tensor) -> Tensor:

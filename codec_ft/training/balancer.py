@@ -70,6 +70,23 @@ class Balancer(nn.Module):
         Raises:
             ValueError: a loss has no weight, or none of those given has one above zero.
         """
+        factors, gradients = self._weigh(losses, output)
+        balanced = sum(factor * gradient for factor, gradient in zip(factors, gradients, strict=True))
+        value = (factors * torch.stack([loss.detach().float() for loss in losses.values()])).sum()
+        surrogate = (output * balanced).sum()
+        return value + surrogate - surrogate.detach()
+
+    def weighted_sum(self, losses: dict[str, Tensor], output: Tensor) -> Tensor:
+        """The same for losses that also have other ways to the model than `output`, as those of a layer behind it.
+
+        Returns:
+            The sum of the losses, each times the factor that balances its gradient at `output`.
+        """
+        factors, _ = self._weigh(losses, output)
+        return (factors * torch.stack([loss.float() for loss in losses.values()])).sum()
+
+    def _weigh(self, losses: dict[str, Tensor], output: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What each loss is to be multiplied by, `[len(losses)]`, and their gradients at `output`."""
         unknown = losses.keys() - self.weights.keys()
         weights = {name: self.weights[name] for name in losses.keys() - unknown}
         if unknown or sum(weights.values()) <= 0:
@@ -85,12 +102,9 @@ class Balancer(nn.Module):
         wanted = norms.new_tensor([weights[name] for name in names])
         wanted = self.total_norm * wanted / wanted.sum()
         factors = torch.where(average > VANISHING, wanted / average.clamp(min=VANISHING), 0.0)
-        balanced = sum(factor * gradient for factor, gradient in zip(factors, gradients, strict=True))
         lengths = factors * norms
         self.shares = dict(zip(names, lengths / lengths.sum().clamp(min=VANISHING), strict=True))
-        value = (factors * torch.stack([loss.detach().float() for loss in losses.values()])).sum()
-        surrogate = (output * balanced).sum()
-        return value + surrogate - surrogate.detach()
+        return factors, gradients
 
     def _average(self, indices: list[int], norms: Tensor) -> Tensor:
         """The moving averages of the norms of the losses at `indices`; in training mode after taking in `norms`."""

@@ -1,0 +1,91 @@
+"""The network that is trained: an encoder, and what may stand between it and the quantiser (thesis, figure 14)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from codec_ft.codecs.base import Codec, EncoderStart
+from codec_ft.errors import UserError
+from codec_ft.finetune.bridges.config import BridgeConfig
+from codec_ft.finetune.bridges.make import make_bridge
+from codec_ft.finetune.widen import widen_encoder
+
+
+@dataclass
+class Prediction:
+    """What an enhancer makes of audio, `B` items of `T` frames.
+
+    Attributes:
+        encoded: the encoder's latents, `[B, D, T]`.
+        latents: those that stand for the stem, `[B, D, T]`: the bridge's if it gives any, else the encoder's.
+        logits: log-probabilities of codes, `[B, K', V, T]`, of a bridge that gives codes; else None.
+    """
+
+    encoded: Tensor
+    latents: Tensor
+    logits: Tensor | None
+
+
+class Enhancer(nn.Module):
+    """Audio `[B, C, N]` to the latents or codes of a stem, in the space of a frozen codec.
+
+    The codec stands outside the module registry (in a tuple): it is neither trained, saved, wrapped nor put into
+    training mode with the rest.
+
+    Args:
+        codec: the frozen codec.
+        encoder: a trainable copy of the codec's encoder, or the codec's own as it is.
+        start: weights of the copy.
+        bridge: what stands behind the encoder.
+        inputs: C, inputs that are heard side by side; the first is the one that a copy starts from.
+
+    Raises:
+        UserError: the codec is not mono, or the bridge does not fit it.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        *,
+        encoder: Literal["warm", "frozen"] = "warm",
+        start: EncoderStart = "pretrained",
+        bridge: BridgeConfig | None = None,
+        inputs: int = 1,
+    ) -> None:
+        super().__init__()
+        if codec.channels != 1:
+            raise UserError(
+                f"codec={codec.name}: has {codec.channels} audio channels, but fine-tuning works in mono. Choose a "
+                "mono codec, as encodec_24khz or dac_44khz."
+            )
+        self._frozen = (codec,)
+        self.warm_encoder = codec.new_encoder(start) if encoder == "warm" else None
+        if self.warm_encoder is not None and inputs > 1:
+            widen_encoder(self.warm_encoder, inputs)
+        self.bridge = make_bridge(bridge or BridgeConfig(), codec)
+
+    @property
+    def codec(self) -> Codec:
+        """The frozen codec."""
+        return self._frozen[0]
+
+    def forward(self, audio: Tensor, encoded: Tensor | None = None) -> Prediction:
+        """Hear the stem in `audio [B, C, N]`.
+
+        Args:
+            audio: the input, and beside it what else is heard.
+            encoded: what the frozen encoder is known to make of the input, `[B, D, T]`; spares it the work.
+        """
+        if self.warm_encoder is not None:
+            encoded = self.warm_encoder(audio).float()
+        elif encoded is None:
+            with torch.no_grad():
+                encoded = self.codec.encode(audio)
+        if self.bridge is None:
+            return Prediction(encoded, encoded, None)
+        bridged = self.bridge(encoded).float()
+        if self.bridge.gives == "codes":
+            return Prediction(encoded, encoded, bridged)
+        return Prediction(encoded, bridged, None)

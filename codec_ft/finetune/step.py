@@ -1,0 +1,125 @@
+"""A training step of fine-tuning, and what a trained module makes of audio (thesis, section 6.2.1, figure 14)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from codec_ft.codecs.base import Codec
+from codec_ft.data.dataset import Batch
+from codec_ft.finetune.config import FinetuneConfig
+from codec_ft.finetune.discriminator import EmbeddingDiscriminator
+from codec_ft.finetune.enhancer import Enhancer, Prediction
+from codec_ft.finetune.objective import Objective, Wanted
+
+
+@dataclass
+class Separation:
+    """What an enhancer makes of an input, `B` items of `T` frames and `N` samples."""
+
+    latents: Tensor  # [B, D, T] of the enhancer
+    input_latents: Tensor  # [B, D, T] of the frozen encoder for the same input
+    codes: Tensor  # [B, K', T], of the codebooks that it predicts
+    input_codes: Tensor  # [B, K, T]: copying the input
+    output: Tensor  # [B, 1, N]
+    quantized_input: Tensor  # [B, 1, N]: the input through the untouched codec
+
+
+@dataclass
+class Reference:
+    """What the frozen codec makes of the clean stem."""
+
+    latents: Tensor  # [B, D, T]
+    codes: Tensor  # [B, K, T]
+    quantized_target: Tensor  # [B, 1, N]: the codec's ceiling
+    recoded: Tensor  # [B, K, T]: codes of the decoded codes, for the codec's idempotence
+
+
+class FinetuneStep(nn.Module):
+    """The enhancer and its loss against what the frozen codec says of the clean stem.
+
+    Raises:
+        UserError: the configuration does not fit the codec.
+    """
+
+    def __init__(
+        self, codec: Codec, config: FinetuneConfig, discriminator: EmbeddingDiscriminator | None = None
+    ) -> None:
+        super().__init__()
+        self.enhancer = Enhancer(
+            codec,
+            encoder=config.encoder,
+            start=config.start,
+            bridge=config.bridge,
+            inputs=2 if config.context else 1,
+        )
+        self.objective = Objective(config, codec, discriminator)
+        self.target = config.target
+        self.target_codebooks = config.target_codebooks
+
+    @property
+    def codec(self) -> Codec:
+        """The frozen codec."""
+        return self.enhancer.codec
+
+    @torch.no_grad()
+    def wanted(self, batch: Batch) -> Wanted:
+        """What the clean stem's latents and codes are; those that come with the batch are taken as they are."""
+        latents = self.codec.encode(batch.target) if batch.target_latents is None else batch.target_latents
+        codes = batch.target_codes
+        if codes is None and (self.target == "quantized" or self.objective.needs_codes):
+            codes, _ = self.codec.quantize(latents)  # a tenth of a training step: spared where nobody asks
+        if self.target == "quantized":
+            assert codes is not None
+            latents = self.codec.codes_to_latents(codes[:, : self.target_codebooks])
+        return Wanted(latents, codes)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The losses of a batch by name, `"loss"` their sum; leaves the latents for a discriminator in the batch."""
+        wanted = self.wanted(batch)
+        prediction = self.enhancer(heard(batch.input, batch.context), batch.input_latents)
+        losses = self.objective(prediction, wanted)
+        batch.output = prediction.latents.detach()
+        batch.target_latents = wanted.latents
+        return losses
+
+    def predicted_codes(self, prediction: Prediction) -> Tensor:
+        """The codes `[B, K', T]` of a prediction: the bridge's likeliest, or those nearest to the latents."""
+        if prediction.logits is not None:
+            return prediction.logits.argmax(dim=2)
+        return self.codec.quantize(prediction.latents, self.target_codebooks)[0]
+
+    @torch.no_grad()
+    def separate(
+        self, audio: Tensor, context: Tensor | None = None, decode: Literal["codes", "latents"] = "codes"
+    ) -> Separation:
+        """Draw the stem out of `audio [B, 1, N]`, with `context [B, 1, N]` beside it if it was trained with one."""
+        codec, length = self.codec, audio.shape[-1]
+        prediction = self.enhancer(heard(audio, context))
+        codes = self.predicted_codes(prediction)
+        input_latents = codec.encode(audio)
+        input_codes, quantized_input = codec.quantize(input_latents)
+        decoded = codec.codes_to_latents(codes) if decode == "codes" else prediction.latents
+        return Separation(
+            latents=prediction.latents,
+            input_latents=input_latents,
+            codes=codes,
+            input_codes=input_codes,
+            output=codec.decode(decoded, length),
+            quantized_input=codec.decode(quantized_input, length),
+        )
+
+    @torch.no_grad()
+    def reference(self, target: Tensor) -> Reference:
+        """The clean stem `[B, 1, N]` through the frozen codec."""
+        latents = self.codec.encode(target)
+        codes, quantized = self.codec.quantize(latents)
+        decoded = self.codec.decode(quantized, target.shape[-1])
+        recoded, _ = self.codec.quantize(self.codec.encode(decoded))
+        return Reference(latents=latents, codes=codes, quantized_target=decoded, recoded=recoded)
+
+
+def heard(audio: Tensor, context: Tensor | None) -> Tensor:
+    """Input and context side by side, `[B, C, N]`."""
+    return audio if context is None else torch.cat([audio, context], dim=1)
