@@ -1,7 +1,8 @@
-"""Make the demo data set, separate any data set with any separator, or check one.
+"""Make the demo data set, separate any data set with any separator, code it with any codec, or check it.
 
     python scripts/prepare_data.py demo
     python scripts/prepare_data.py separate --with open_unmix_demo
+    python scripts/prepare_data.py encode --stem bass --input separated/spectrogram
     python scripts/prepare_data.py check PATH
 
 Works from any folder.
@@ -9,13 +10,16 @@ Works from any folder.
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from codec_ft.errors import UserError, told_to_the_user
+
+if TYPE_CHECKING:  # the libraries take seconds to load, which --help should not
+    from accelerate import PartialState
 
 DEMO_ROOT = Path(__file__).resolve().parent.parent / "data" / "demo"
 LONGEST_WAIT = timedelta(days=30)
@@ -73,17 +77,11 @@ def separate(
     Run again, it makes what is missing and leaves the rest. With `accelerate launch` before it, the processes of all
     machines share out the tracks, each on its own GPU where there are any.
     """
-    import torch
-    from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
-
     from codec_ft.data.separators.build import SeparatedSet, Shard
     from codec_ft.data.separators.named import make_source
     from codec_ft.data.workers import available_cores
 
-    # Without being told that there is no GPU, launched processes would not find each other.
-    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
-    state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
+    state = launched()
     with told_to_the_user():
         shard = Shard(state.process_index, state.num_processes)
         alone = shard.count == 1 and state.device.type == "cpu"
@@ -110,10 +108,61 @@ def separate(
 
 
 @app.command()
+def encode(
+    stem: Annotated[list[str], typer.Option(help='A stem, "mixture", or "all" for the stems that every track has.')],
+    input: Annotated[list[str], typer.Option(help="Also code this: mixture or separated/<separator>.")] = [],  # noqa: B006
+    root: Annotated[Path, typer.Option(help="Folder of the data set.")] = DEMO_ROOT,
+    codec: Annotated[str, typer.Option(help="Name or folder of the codec.")] = "demo",
+    seconds: Annotated[float, typer.Option(min=0.01, help="Length of an excerpt, as data.seconds.")] = 2.0,
+    grid: Annotated[
+        float, typer.Option(min=0.01, help="Seconds from one start to the next, as data.grid_seconds.")
+    ] = 0.5,
+    split: Annotated[list[str], typer.Option(help="Whose tracks: train, valid or test.")] = ["train"],  # noqa: B006
+) -> None:
+    """Store the latents and codes of excerpts in ROOT/encoded, for trainings with `data.encoded=true`.
+
+    Of every track the excerpts that begin at the multiples of --grid are coded, each by itself as in training: the
+    clean stems, and what is to be heard beside them.
+
+    Run again, only what is missing or has changed is made. With `accelerate launch` before it, the processes of all
+    machines share out the files, each on its own GPU where there are any.
+    """
+    from codec_ft.codecs.load import load_codec
+    from codec_ft.data.separators.build import Shard
+    from codec_ft.encoded.write import EncodedWriter
+
+    state = launched()
+    with told_to_the_user():
+        shard = Shard(state.process_index, state.num_processes)
+        writer = EncodedWriter(
+            root,
+            load_codec(codec).to(state.device),
+            stems=stem,
+            inputs=input,
+            seconds=seconds,
+            grid_seconds=grid,
+            splits=split,
+        )
+        with state.main_process_first():  # the first one cleans up
+            writer.prepare(shard)
+        filled = writer.fill(shard)
+        state.wait_for_everyone()
+        if state.is_main_process:
+            share = f" by the first of {shard.count} processes" * (shard.count > 1)
+            megabytes = sum(file.path.stat().st_size for file in writer.files) / 1e6
+            print(f"{writer.folder}: {filled.made} files made{share}, {filled.skipped} were there already.")
+            print(
+                f"Together they have {megabytes:.0f} MB. Train on them with codec={codec} data.encoded=true "
+                f"data.seconds={seconds:g} data.grid_seconds={grid:g}"
+            )
+    state.destroy_process_group()
+
+
+@app.command()
 def check(
     path: Annotated[Path, typer.Argument(help="Folder of the data set.")],
     stem: Annotated[str | None, typer.Option(help="Only look at what training on this stem needs.")] = None,
-    input: Annotated[str, typer.Option(help="With --stem: mixture, target or separated/<separator>.")] = "mixture",
+    input: Annotated[list[str], typer.Option(help="With --stem: mixture, separated/<separator>, ...")] = ["mixture"],  # noqa: B006
     jobs: Annotated[int | None, typer.Option(min=1, help="Threads; by default one per core.")] = None,
 ) -> None:
     """Report what is in a data set and what is wrong with it; exit with 1 if something must be mended."""
@@ -124,6 +173,17 @@ def check(
     Console().print(report.table())
     if report.errors:
         raise typer.Exit(1)
+
+
+def launched() -> "PartialState":
+    """The processes that `accelerate launch` started, or this one alone, and its device."""
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    # Without being told that there is no GPU, launched processes would not find each other.
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
+    return PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,8 @@ from codec_ft.data.remix import Part, Remixer, random_gain
 from codec_ft.data.tracks import MIXTURE, SEPARATED, Track
 from codec_ft.errors import UserError
 
-# Streams of random numbers beside the one of the excerpts, so that options do not change which excerpts are drawn.
-INPUT_STREAM = 1
-NOISE_STREAM = 2
+# Random numbers beside those of the excerpts have streams of their own: options do not change which excerpts are drawn.
+INPUT_STREAM, NOISE_STREAM = 1, 2
 
 
 class Item(TypedDict):
@@ -185,7 +184,7 @@ class PairDataset(Dataset[Item]):
         self.remix_probability = remix_probability
         self.gain_db = gain_db
         self.swap_channels = swap_channels and channels == 2
-        self._anywhere = grid_seconds is None and only is None
+        self.grid_seconds = grid_seconds
         if remix_probability > 0 and not any(map(self._can_be_remixed, self.inputs)):
             beside = f" and context={context}" if context else ""
             raise UserError(
@@ -201,6 +200,7 @@ class PairDataset(Dataset[Item]):
         else:
             self._activities = [activity_at(only, stem, source=sources, threshold_db=threshold_db)]
         self._cumulative = np.cumsum([len(activity.starts) for activity in self._activities])
+        self._exact = grid_seconds is not None or only is not None
         self._remixer = Remixer(tracks, stem, seconds, remix_gain_db) if remix_probability > 0 else None
         self.reader = PairReader(
             self.tracks,
@@ -234,8 +234,8 @@ class PairDataset(Dataset[Item]):
         if not 0 <= index < self.length:
             raise IndexError(index)
         rng = np.random.default_rng([self.seed, index])
-        activity, _, start = draw_active(self._activities, self._cumulative, rng, exact=not self._anywhere)
-        if self._anywhere:
+        activity, _, start = draw_active(self._activities, self._cumulative, rng, exact=self._exact)
+        if not self._exact:
             start = min(start, activity.duration - self.seconds)
         source = self._draw_input(index)
         wanted = rng.random() < self.remix_probability and self._can_be_remixed(source)
@@ -278,8 +278,7 @@ class PairDataset(Dataset[Item]):
         return names[int(np.searchsorted(limits[:-1], rng.random() * limits[-1], side="right"))]
 
     def _can_be_remixed(self, source: str) -> bool:
-        separated = self.context is not None and self.context.startswith(SEPARATED)
-        return source == MIXTURE and self.stem != MIXTURE and not separated
+        return source == MIXTURE and self.stem != MIXTURE and not (self.context or "").startswith(SEPARATED)
 
 
 class ExcerptDataset(Dataset[Item]):

@@ -30,6 +30,14 @@ class FinetuneDataConfig(DataConfig):
     )
     encoded: bool = runtime(False, "read latents and codes from the cache of `prepare_data.py encode`")
 
+    @model_validator(mode="after")
+    def _scope_fits(self) -> "FinetuneDataConfig":
+        if self.scope == "set" and self.song is not None:
+            raise ValueError(f"song={self.song} is for overfitting it: set scope to song or segment, or leave song out")
+        if self.scope != "set" and self.extra:
+            raise ValueError(f"extra is for scope=set; with scope={self.scope} one song of root is all that is heard")
+        return self
+
 
 class LossWeights(Config):
     """Weights of the terms of the loss; a term of weight zero is not computed."""
@@ -45,6 +53,10 @@ class LossWeights(Config):
     def _something_to_learn(self) -> "LossWeights":
         if not any(self.model_dump().values()):
             raise ValueError("one of the weights must be above zero")
+        if self.adversarial and not any(self.model_dump(exclude={"adversarial"}).values()):
+            raise ValueError(
+                "adversarial alone does not say which stem belongs to an input; set another weight above zero beside it"
+            )
         return self
 
 
@@ -136,6 +148,13 @@ class FinetuneConfig(ExperimentConfig):
                     f"losses.{idle[0]} acts on the latents, but encoder=frozen and a bridge that gives codes leave "
                     "them as they are; set it to 0"
                 )
+        if self.encoder == "frozen" and gives_codes and self.balance:
+            raise ValueError(
+                "balance is about gradients at the latents, but encoder=frozen and a bridge that gives codes leave "
+                "them as they are; set it to false"
+            )
+        if self.context == self.input:
+            raise ValueError(f"context={self.context} is the input already; name another one, or leave it out")
         if self.encoder == "frozen" and self.context:
             raise ValueError(f"context={self.context} needs a warm encoder; the frozen one hears one input only")
         if self.encoder == "frozen" and self.start == "random":

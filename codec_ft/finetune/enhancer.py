@@ -39,6 +39,7 @@ class Enhancer(nn.Module):
         encoder: a trainable copy of the codec's encoder, or the codec's own as it is.
         start: weights of the copy.
         bridge: what stands behind the encoder.
+        window: frames that the bridge was or will be trained with; it hears longer audio in windows of so many.
         inputs: C, inputs that are heard side by side; the first is the one that a copy starts from.
 
     Raises:
@@ -52,6 +53,7 @@ class Enhancer(nn.Module):
         encoder: Literal["warm", "frozen"] = "warm",
         start: EncoderStart = "pretrained",
         bridge: BridgeConfig | None = None,
+        window: int | None = None,
         inputs: int = 1,
     ) -> None:
         super().__init__()
@@ -64,7 +66,7 @@ class Enhancer(nn.Module):
         self.warm_encoder = codec.new_encoder(start) if encoder == "warm" else None
         if self.warm_encoder is not None and inputs > 1:
             widen_encoder(self.warm_encoder, inputs)
-        self.bridge = make_bridge(bridge or BridgeConfig(), codec)
+        self.bridge = make_bridge(bridge or BridgeConfig(), codec, window=window)
 
     @property
     def codec(self) -> Codec:

@@ -8,7 +8,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from codec_ft.data.dataset import ExcerptDataset, collate
-from codec_ft.finetune.sample import Metrics, Sample, excerpt_folder, save_sample, separate_sample
+from codec_ft.finetune.config import FinetuneConfig
+from codec_ft.finetune.sample import Metrics, Sample, excerpt_folder, other_floors, save_sample, separate_sample
 from codec_ft.finetune.step import FinetuneStep
 from codec_ft.finetune.task import FinetuneTask
 from codec_ft.metrics.tokens import active_frames, majority_token_accuracy, majority_tokens, token_accuracy
@@ -19,11 +20,12 @@ MAJORITY_EXCERPTS = 32
 
 ROWS = {
     "mixture": ("mixture (floor)", "floor"),
+    "context": ("{context} (floor)", "floor"),
     "quantized_input": ("untouched encoder", "baseline"),
     "output": ("output", "output"),
     "quantized_target": ("quantized_target (ceiling)", "ceiling"),
 }
-"""Title and role of each system in the table; the input is called by its own name."""
+"""Title and role of each system in the table; input and context are called by their own names."""
 
 
 def report(task: FinetuneTask, step: FinetuneStep, samples: Path, checkpoint: str, device: torch.device) -> dict:
@@ -43,27 +45,27 @@ def report(task: FinetuneTask, step: FinetuneStep, samples: Path, checkpoint: st
     data, config = task.config.data, task.config
     split, seconds, per_track = task.report_split, data.report_seconds, data.report_per_track
     excerpts = task.excerpts(split, seconds, per_track, config.input)
-    # With a separated input, the mixture is a second floor to stand on.
-    mixtures = None if config.input == "mixture" else task.excerpts(split, seconds, per_track, "mixture")
+    others = {name: task.reading(excerpts.excerpts, source) for name, source in other_floors(config).items()}
     found: list[Sample] = []
     for i, excerpt in enumerate(tqdm(excerpts.excerpts, desc="samples", unit="sample")):
-        floors = {} if mixtures is None else {"mixture": collate([mixtures[i]]).to(device).input}
+        floors = {name: collate([data[i]]).to(device).input for name, data in others.items()}
         found.append(separate_sample(task, step, collate([excerpts[i]]).to(device), floors))
         save_sample(excerpt_folder(samples, excerpt), found[-1], task, excerpt, checkpoint)
     return plain(
         {
             "report_split": split,
             "excerpts": len(excerpts),
-            "excerpt_seconds": seconds,
-            "rows": [_row(system, found, config.input) for system in found[0].metrics],
+            "excerpt_seconds": excerpts.excerpts[0].seconds,
+            "rows": [_row(system, found, config) for system in found[0].metrics],
             "tokens": _tokens(found) | {"majority": _majority(task, excerpts, device)},
         }
     )
 
 
-def _row(system: str, found: Sequence[Sample], source: str) -> dict:
+def _row(system: str, found: Sequence[Sample], config: FinetuneConfig) -> dict:
     """One line of the table: means over items, leaving out what is undefined for an item."""
-    title, role = ROWS.get(system, (f"{source} (floor)", "floor"))
+    title, role = ROWS.get(system, (f"{config.input} (floor)", "floor"))
+    title = title.format(context=config.context)
     against: dict[str, Metrics] = {}
     for other, metrics in found[0].metrics[system].items():
         values = {name: torch.tensor([sample.metrics[system][other][name] for sample in found]) for name in metrics}
@@ -92,7 +94,7 @@ def _tokens(found: Sequence[Sample]) -> dict[str, int | Tensor]:
 
 def _majority(task: FinetuneTask, excerpts: ExcerptDataset, device: torch.device) -> Tensor:
     """Accuracy `[K]` on the excerpts of always answering the tokens that are most frequent in training."""
-    training = task.train_data(MAJORITY_EXCERPTS)
+    training = task.pairs(MAJORITY_EXCERPTS)
     codes, active = _target_codes(task, [training[i]["target"] for i in range(MAJORITY_EXCERPTS)], device)
     majority = majority_tokens(codes, active)
     codes, active = _target_codes(task, [excerpts[i]["target"] for i in range(len(excerpts))], device)

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from codec_ft.data.dataset import Batch
 from codec_ft.data.excerpts import Excerpt
+from codec_ft.data.tracks import MIXTURE
+from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.losses.latents import latent_mse
 from codec_ft.finetune.step import FinetuneStep, Reference, Separation
 from codec_ft.finetune.task import FinetuneTask
@@ -32,6 +34,14 @@ class Sample:
     token_accuracy: dict[str, Tensor]  # reading -> [K]
 
 
+def other_floors(config: FinetuneConfig) -> dict[str, str]:
+    """What there is to stand on beside the input, as `{name of its wav: source}`: the mixture, and the context."""
+    floors = {"mixture": MIXTURE}
+    if config.context not in (None, MIXTURE):
+        floors["context"] = config.context
+    return {name: source for name, source in floors.items() if source != config.input}
+
+
 def separate_sample(
     task: FinetuneTask, step: FinetuneStep, batch: Batch, floors: dict[str, Tensor] | None = None
 ) -> Sample:
@@ -41,7 +51,7 @@ def separate_sample(
         task: knows codec and configuration.
         step: the trained module, in `eval()`.
         batch: one item, on the device.
-        floors: other audio `[1, 1, N]` to measure beside the input, by name (the mixture).
+        floors: other audio `[1, 1, N]` to measure beside the input, by name (see `other_floors`).
     """
     codec = task.codec
     separation = step.separate(batch.input, batch.context, task.config.decode)
@@ -81,7 +91,7 @@ def separate_sample(
 
 
 def save_sample(folder: Path, sample: Sample, task: FinetuneTask, excerpt: Excerpt, checkpoint: str) -> None:
-    """Write the thesis' five wavs, those of other floors (the mixture), and the side-car of a sample.
+    """Write the thesis' five wavs, those of other floors (mixture, context), and the side-car of a sample.
 
     Args:
         folder: of this sample.
@@ -97,6 +107,7 @@ def save_sample(folder: Path, sample: Sample, task: FinetuneTask, excerpt: Excer
         "seconds": excerpt.seconds,
         "stem": task.config.stem,
         "input": task.config.input,
+        "context": task.config.context,
         "decode": task.config.decode,
         "checkpoint": checkpoint,
         "latent_mse": sample.latent_mse,

@@ -52,6 +52,7 @@ class FinetuneStep(nn.Module):
             encoder=config.encoder,
             start=config.start,
             bridge=config.bridge,
+            window=codec.n_frames(round(config.data.seconds * codec.sample_rate)),
             inputs=2 if config.context else 1,
         )
         self.objective = Objective(config, codec, discriminator)
@@ -76,12 +77,12 @@ class FinetuneStep(nn.Module):
         return Wanted(latents, codes)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The losses of a batch by name, `"loss"` their sum; leaves the latents for a discriminator in the batch."""
+        """The losses of a batch by name, `"loss"` their sum; leaves both latents for a discriminator in the batch."""
         wanted = self.wanted(batch)
         prediction = self.enhancer(heard(batch.input, batch.context), batch.input_latents)
         losses = self.objective(prediction, wanted)
         batch.output = prediction.latents.detach()
-        batch.target_latents = wanted.latents
+        batch.target_latents, batch.target_codes = wanted.latents, wanted.codes
         return losses
 
     def predicted_codes(self, prediction: Prediction) -> Tensor:

@@ -13,6 +13,7 @@ from codec_ft.codecs.base import Codec
 from codec_ft.data.dataset import Batch, ExcerptDataset, PairDataset
 from codec_ft.data.excerpts import Excerpt, fixed_excerpts
 from codec_ft.data.tracks import MIXTURE, Track, find_tracks, song_tracks
+from codec_ft.encoded.pairs import EncodedPairs
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.discriminator import DiscriminatorStep, EmbeddingDiscriminator
 from codec_ft.finetune.losses.latents import latent_mse
@@ -66,11 +67,18 @@ class FinetuneTask(Task):
         self.codec.to(device)
 
     def train_data(self, items: int) -> Dataset:
-        """See `Task.train_data`."""
+        """See `Task.train_data`; a frozen encoder whose latents are stored needs no audio."""
+        pairs, frozen = self.pairs(items), self.config.encoder == "frozen"
+        if not self.config.data.encoded:
+            return pairs
+        return EncodedPairs(pairs, self.codec, inputs=frozen, audio=not frozen)
+
+    def pairs(self, items: int) -> PairDataset:
+        """The training pairs as audio."""
         config, data = self.config, self.config.data
         inputs = config.train_inputs or {config.input: 1.0}
         return PairDataset(
-            tracks=self._train_tracks(),
+            tracks=[*self.tracks("train"), *(track for root in data.extra for track in find_tracks(root, "train"))],
             stem=config.stem,
             inputs=inputs,
             context=config.context,
@@ -87,12 +95,12 @@ class FinetuneTask(Task):
             cache_mb=data.cache_mb,
         )
 
-    def _train_tracks(self) -> list[Track]:
+    def tracks(self, split: str) -> list[Track]:
+        """The data set's tracks that a split stands for; what overfits a song has no other one, whatever the split."""
         data = self.config.data
-        tracks = find_tracks(data.root, "train")
-        if data.scope != "set":
-            return song_tracks(tracks, data.song)
-        return [*tracks, *(track for root in data.extra for track in find_tracks(root, "train"))]
+        if data.scope == "set":
+            return find_tracks(data.root, split)
+        return song_tracks(find_tracks(data.root, "train"), data.song)
 
     def valid_data(self) -> Dataset:
         """See `Task.valid_data`; what overfits one song is validated on that song."""
@@ -101,9 +109,13 @@ class FinetuneTask(Task):
 
     def excerpts(self, split: str, seconds: float, per_track: int, source: str) -> ExcerptDataset:
         """Fixed excerpts of a split in which the stem sounds; `source` is the input to read beside it."""
+        return self.reading(self._chosen(split, seconds, per_track), source)
+
+    def reading(self, excerpts: Sequence[Excerpt], source: str) -> ExcerptDataset:
+        """Stem, `source` as the input and the context of these excerpts."""
         config, data = self.config, self.config.data
         return ExcerptDataset(
-            self._chosen(split, seconds, per_track),
+            excerpts,
             stem=config.stem,
             input=source,
             context=config.context,
@@ -116,8 +128,7 @@ class FinetuneTask(Task):
         config, data = self.config, self.config.data
         if data.scope == "segment":  # always the one that is learnt by heart
             seconds, per_track = data.seconds, 1
-        tracks = find_tracks(data.root, split) if data.scope == "set" else self._train_tracks()
-        return fixed_excerpts(tracks, config.stem, seconds, per_track, source=config.input)
+        return fixed_excerpts(self.tracks(split), config.stem, seconds, per_track, source=config.input)
 
     def validate(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """See `Task.validate`: the untouched encoder stands beside the warm one."""

@@ -10,8 +10,9 @@ import torch
 from torch.utils.data import Dataset
 
 from codec_ft.audio.files import audio_info
-from codec_ft.data.dataset import ExcerptReader, Item
+from codec_ft.data.dataset import Item
 from codec_ft.data.excerpts import Excerpt, draw_active, find_activity
+from codec_ft.data.reader import ExcerptReader
 from codec_ft.data.tracks import MIXTURE, Track
 from codec_ft.errors import UserError
 

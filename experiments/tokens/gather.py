@@ -10,8 +10,8 @@ from tqdm import tqdm
 from codec_ft.audio.files import audio_info
 from codec_ft.codecs.base import Codec
 from codec_ft.codecs.load import load_codec
-from codec_ft.data.dataset import ExcerptReader
 from codec_ft.data.excerpts import Excerpt, fixed_excerpts
+from codec_ft.data.reader import ExcerptReader
 from codec_ft.data.tracks import MIXTURE, Track, find_tracks
 from codec_ft.errors import UserError
 from codec_ft.metrics.tokens import active_frames

@@ -144,6 +144,16 @@ def test_separated_inputs_are_checked(root: Path) -> None:
     ]
 
 
+def test_several_inputs_are_checked_and_noise_needs_no_file(root: Path) -> None:
+    assert found(check_dataset(root, stem="bass", input=["noise", "noisy", "target"])) == []
+    (root / "train/b/mixture.wav").write_bytes(b"")
+    assert found(check_dataset(root, stem="bass", input=["noise", "noisy"])) == []
+    report = check_dataset(root, stem="bass", input=["noisy", "mixture"])
+    assert found(report) == [("error", "train/b/mixture.wav", "is empty (0 bytes)")]
+    with pytest.raises(UserError, match="input=nois: no such input"):
+        check_dataset(root, stem="bass", input=["mixture", "nois"])
+
+
 def test_silence(root: Path) -> None:
     bass = root / "train/b/bass.wav"
     write(1e-4 * NOISE[0])(bass)

@@ -10,6 +10,7 @@ from codec_ft.data.tracks import (
     find_tracks,
     input_paths,
     separated_path,
+    song_tracks,
     split_folders,
 )
 from codec_ft.errors import UserError
@@ -120,7 +121,9 @@ def test_inputs_are_found(tmp_path: Path) -> None:
     assert input_paths(a, "bass", "mixture") == [tmp_path / "train/a/mixture.wav"]
     assert input_paths(a, "bass", "target") == [tmp_path / "train/a/bass.wav"]
     assert input_paths(a, "bass", "separated/sep") == [tmp_path / "separated/sep/train/a/bass.wav"]
-    with pytest.raises(UserError, match=r"input=mix: no such input\. Use mixture, target or separated/<separator>"):
+    assert input_paths(a, "bass", "noisy") == [tmp_path / "train/a/bass.wav"]
+    assert input_paths(a, "bass", "noise") == []
+    with pytest.raises(UserError, match=r"Use mixture, target, noisy, noise or separated/<separator>"):
         input_paths(a, "bass", "mix")
     with pytest.raises(UserError, match=r"separated/sap: no separated stems of sap \(there are sep\)\. Make them"):
         input_paths(a, "bass", "separated/sap")
@@ -156,3 +159,21 @@ def test_stems_of_any_format_are_readable(tmp_path: Path, make_track) -> None:
             assert (audio.shape, rate) == ((1, 8820), 44100)
             expected, _ = soundfile.read(track.folder / f"bass.{track.name}", dtype="float32")
             assert abs(audio[0] - expected[4410 : 4410 + 8820]).max() < 1e-6
+
+
+def test_what_lies_beside_the_tracks_is_none(tmp_path: Path) -> None:
+    beside = ("separated/sep/a/bass.wav", "encoded/notes.wav", "encoded/c/x.safetensors")
+    touch(tmp_path, "a/bass.wav", "b/bass.wav", *beside)
+    assert [track.name for split in ("train", "valid") for track in find_tracks(tmp_path, split)] == ["a", "b"]
+
+
+def test_the_song_that_a_model_is_fitted_to(tmp_path: Path) -> None:
+    touch(tmp_path, "train/blue moon/bass.wav", "train/old blues/bass.wav", "train/waltz/bass.wav", "valid/v/bass.wav")
+    tracks = find_tracks(tmp_path, "train")
+    assert [track.name for track in song_tracks(tracks, None)] == ["blue moon"]
+    assert song_tracks(tracks, "waltz") == [tracks[2]]
+    assert song_tracks(tracks + tracks, "waltz") == [tracks[2]]  # the same name in two data sets: the first
+    with pytest.raises(UserError, match=r"data\.song=blue mon: no such train track in .*Did you mean blue moon"):
+        song_tracks(tracks, "blue mon")
+    with pytest.raises(UserError, match=r"Did you mean blue moon, old blues, waltz\?$"):
+        song_tracks(tracks, "xyz")

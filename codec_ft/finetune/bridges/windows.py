@@ -15,6 +15,10 @@ def in_windows(process: Callable[[Tensor], Tensor], frames: Tensor, window: int 
     every frame is taken from the window in which it has the most context: at least half a window before it, or,
     where the future counts as well, a quarter of one on either side. Memory grows with T, not with its square.
 
+    Bridges trained for 350 steps on excerpts of 1 s (mixture to bass; MSE of latents on other songs, where the input
+    has 1.68): with sinusoidal positions 0.94 at 1 s, 1.17 at 20 s in one piece and 0.93 in windows of 1 s; with rotary
+    ones 0.885, 0.891 and 0.884.
+
     Args:
         process: `[B, T, D] -> [B, T, W]`, with what it knows of a frame taken from the others of its window alone.
         frames: as many as there are.

@@ -3,23 +3,24 @@
 Thesis, section 6.2.1, loss c. A layer's probabilities are a softmax over how near its codes are to its residual.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from codec_ft.codecs.base import outside_autocast
 from codec_ft.codecs.residual import ResidualCodec
 from codec_ft.finetune.losses.soft_labels import code_spacing, layer_labels
 
-CHUNK_FRAMES = 512
-"""Frames whose probabilities live at once on a CPU: 2 MB for 1024 codes; with half as many it takes a tenth longer."""
+CHUNK_FRAMES = 128
+"""Frames whose probabilities live at once on a CPU: with 1024 codes, 1 to 2 MB for each layer. More are no faster."""
 
-GPU_CHUNK_FRAMES = 8192
-"""The same on a GPU, where each of the hundreds of small kernels of a chunk has its price, and 32 MB have none."""
+GPU_CHUNK_FRAMES = 2048
+"""The same on a GPU, where the number of kernels counts rather than their size: some 30 MB for each layer."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,10 @@ def residual_loss(
     For a codec whose codes are the nearest by angle, the scores are the cosines. The soft code is then the mean of the
     projected codes, which is the projection of the mean code: the projection is affine, and probabilities sum to one.
 
-    The probabilities `[V, chunk_frames]` of one layer are all that lives of them; the backward pass computes them
-    again from the residuals, which it keeps (`K' x D x T`). Whatever the latents' precision, and autocast or not, the
-    codec's own precision is computed in.
+    Frames are computed in chunks, and the backward pass computes each chunk again: the probabilities `[K', V,
+    chunk_frames]` are all that ever lives of them, whatever B and T. The gradient can be taken once, not twice (no
+    second derivatives). Whatever the precision of the latents, and autocast or not, the codec's own precision is
+    computed in.
 
     Args:
         codec: frozen; no gradient reaches it.
@@ -86,13 +88,15 @@ def residual_loss(
     taus = _one_per_layer(tau, n_layers)
     if chunk_frames is None:
         chunk_frames = CHUNK_FRAMES if latents.device.type == "cpu" else GPU_CHUNK_FRAMES
+    if chunk_frames < 1:
+        raise ValueError(f"chunk_frames must be at least 1, got {chunk_frames}")
     with outside_autocast(latents):
         codebooks = codec.codebooks() if form == "soft" else None
-        residuals = latents.to(next(codec.parameters()).dtype).transpose(0, 1).reshape(1, codec.latent_dim, -1)
+        losses = partial(_chunk_losses, codec, taus, label_tau, codebooks)
+        points = latents.to(next(codec.parameters()).dtype).transpose(0, 1).reshape(1, codec.latent_dim, -1)
         codes = target_codes.long().transpose(0, 1).reshape(1, n_layers, -1)
-        chunks = zip(residuals.split(chunk_frames, dim=2), codes.split(chunk_frames, dim=2), strict=True)
-        found = [_chunk_losses(codec, *chunk, taus, label_tau, codebooks) for chunk in chunks]
-    entropies, hits = (torch.cat(parts, dim=1).view(n_layers, items, frames) for parts in zip(*found, strict=True))
+        found = _InChunks.apply(points, codes, losses, chunk_frames)
+    entropies, hits = (values.view(n_layers, items, frames) for values in found)
     return ResidualLoss(entropies.mean(dim=2).t(), hits.to(entropies.dtype).mean(dim=2).t())
 
 
@@ -112,23 +116,61 @@ def layer_temperatures(
     return _one_per_layer([tau * factor for factor in factors], n_layers)
 
 
+class _InChunks(torch.autograd.Function):
+    """Losses of all frames, chunk by chunk, which the backward pass computes again instead of keeping what they need.
+
+    `torch.utils.checkpoint` does so too. But what it keeps of a chunk is allocated between the large tensors that are
+    freed, so that a CPU's heap cannot give their room to the next chunk: it takes four times the memory, and more the
+    more frames there are.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        points: Tensor,  # [1, D, N]
+        codes: Tensor,  # [1, K', N]
+        losses: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+        chunk_frames: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropies and hits, `[K', N]`."""
+        shape = codes.shape[1:]
+        entropies, hits = points.new_empty(shape), torch.empty(shape, dtype=torch.bool, device=codes.device)
+        chunks = [slice(first, first + chunk_frames) for first in range(0, shape[1], chunk_frames)]
+        for chunk in chunks:
+            entropies[:, chunk], hits[:, chunk] = losses(points[:, :, chunk], codes[:, :, chunk])
+        ctx.save_for_backward(points, codes)
+        ctx.losses, ctx.chunks = losses, chunks
+        ctx.mark_non_differentiable(hits)
+        return entropies, hits
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_entropies: Tensor, of_hits: Tensor) -> tuple[Tensor, None, None, None]:
+        """The gradient at the points, `[1, D, N]`, from that at the cross-entropies, `[K', N]`."""
+        del of_hits
+        points, codes = ctx.saved_tensors
+        gradient = torch.empty_like(points)
+        for chunk in ctx.chunks:
+            with torch.enable_grad(), outside_autocast(points):
+                some = points[:, :, chunk].detach().requires_grad_()
+                entropies, _ = ctx.losses(some, codes[:, :, chunk])
+                (gradient[:, :, chunk],) = torch.autograd.grad(entropies, some, of_entropies[:, chunk])
+        return gradient, None, None, None
+
+
 def _chunk_losses(
     codec: ResidualCodec,
-    residual: Tensor,
-    codes: Tensor,
     taus: list[float],
     label_tau: float,
     codebooks: Tensor | None,
+    residual: Tensor,
+    codes: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropies and hits `[K', n]` of `n` frames, from latents `[1, D, n]` and codes `[1, K', n]`."""
     entropies, hits = [], []
     for k, tau in enumerate(taus):
         codebook = None if codebooks is None else codebooks[k]
-        entropy, hit, residual = checkpoint(
-            *(_layer_losses, codec, k, residual, codes[:, k], tau, label_tau, codebook),
-            use_reentrant=False,
-            preserve_rng_state=False,
-        )
+        entropy, hit, residual = _layer_losses(codec, k, residual, codes[:, k], tau, label_tau, codebook)
         entropies.append(entropy)
         hits.append(hit)
     return torch.cat(entropies), torch.cat(hits)

@@ -18,8 +18,8 @@ from codec_ft.codecs.residual import ResidualCodec
 LayerLabels = Callable[[int], Tensor]
 """Gives the labels `[B, V, T]` of a layer when they are needed: those of all layers at once may be gigabytes."""
 
-SAME_CODE = 0.003
-"""Two codes nearer than this share of the mean distance between codes are the same one, up to rounding."""
+SAME_CODE = 1e-5
+"""Where two codes' scores with the vector of one differ by less than this share of them, it is but rounding."""
 
 _SPACINGS: WeakKeyDictionary[ResidualCodec, dict[int, float]] = WeakKeyDictionary()
 """Spacings that were measured, by codec and layer: frozen codebooks do not change, and each training step asks."""
@@ -47,12 +47,13 @@ def _measure_spacing(codec: ResidualCodec, k: int) -> float:
     table = codec.table(k)
     with outside_autocast(table):
         scores = codec.scores(k, table.t()[None])[0]  # [V, V]: row j, column i: code j with the vector of code i
-    distances = (scores.diagonal() - scores).clamp(min=0).sqrt()
-    same = distances <= SAME_CODE * distances.mean()
+    own = scores.diagonal()
+    gaps = own - scores
+    same = gaps <= SAME_CODE * own.abs()
     repeated = same.triu(diagonal=1).any(dim=0)
-    nearest = distances.masked_fill(same, torch.inf).amin(dim=0)[~repeated]
+    nearest = gaps.masked_fill(same, torch.inf).amin(dim=0)[~repeated]
     nearest = nearest[nearest.isfinite()]
-    return float(nearest.median()) ** 2 if len(nearest) else 1.0
+    return float(nearest.median()) if len(nearest) else 1.0
 
 
 def layer_labels(codec: ResidualCodec, k: int, target_codes: Tensor, tau: float) -> Tensor:

@@ -1,0 +1,77 @@
+"""Training pairs with the latents and codes that were stored of them."""
+
+import torch
+from torch.utils.data import Dataset
+
+from codec_ft.codecs.base import Codec
+from codec_ft.data.dataset import Item, PairDataset
+from codec_ft.encoded.read import EncodedSet
+from codec_ft.errors import UserError
+
+
+class EncodedPairs(Dataset[Item]):
+    """The items of a `PairDataset`, with `target_latents` [D, T] and `target_codes` [K, T] of the clean stem.
+
+    Args:
+        pairs: the pairs, on a grid; their gain must be 0 dB, since a louder stem has other latents.
+        codec: what coded them.
+        inputs: give `input_latents` [D, T] as well.
+        audio: read the audio; without, `input` and `target` are empty, [C, 0], and reading takes far less time.
+
+    Raises:
+        UserError: a gain, a remix, noise, or pairs without a grid make stored latents useless; or what is stored does
+            not fit (see `EncodedSet`).
+    """
+
+    def __init__(self, pairs: PairDataset, codec: Codec, *, inputs: bool = False, audio: bool = True) -> None:
+        if pairs.grid_seconds is None:
+            raise UserError(
+                "data.encoded=true: needs excerpts on a grid. Set data.grid_seconds, as in `encode --grid`."
+            )
+        if pairs.gain_db != (0.0, 0.0):
+            low, high = pairs.gain_db
+            raise UserError(
+                f"data.gain_db=({low:g}, {high:g}): a louder stem has other latents than those that are stored. Set it "
+                "to (0, 0), or data.encoded to false."
+            )
+        if inputs and pairs.remix_probability > 0:
+            raise UserError(
+                f"data.remix_probability={pairs.remix_probability:g}: a remix has no stored latents. Set it to 0, or "
+                "data.encoded to false."
+            )
+        if pairs.swap_channels:
+            raise ValueError("swapped channels have other latents than those that are stored")
+        if not audio and pairs.context is not None:
+            raise ValueError("a context is audio, which is not read")
+        self.pairs = pairs
+        self.inputs = inputs
+        self.audio = audio
+        self.stored = EncodedSet(
+            pairs.tracks,
+            codec,
+            stem=pairs.stem,
+            sources=list(pairs.inputs) if inputs else [],
+            seconds=pairs.seconds,
+            grid_seconds=pairs.grid_seconds,
+        )
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Item:
+        """Draw and read item `index`.
+
+        Raises:
+            AudioFileError: an audio file has disappeared or is broken.
+        """
+        draw = self.pairs.draw(index)
+        track, start = draw.excerpt.track, draw.excerpt.start_seconds
+        if self.audio:
+            item = self.pairs.read(draw)
+        else:
+            nothing = torch.empty(self.pairs.reader.channels, 0)
+            item = {"input": nothing, "target": nothing, "name": draw.name}
+        item["target_latents"], item["target_codes"] = self.stored.read(track, "target", start)
+        if self.inputs:
+            item["input_latents"], _ = self.stored.read(track, draw.input, start)
+        return item

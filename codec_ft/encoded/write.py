@@ -1,0 +1,149 @@
+"""Make the latents and codes of a data set: file by file, each whole or not there."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from codec_ft.atomic import atomic_path, remove_leftovers
+from codec_ft.audio.files import audio_info
+from codec_ft.codecs.base import Codec
+from codec_ft.data.excerpts import grid_starts
+from codec_ft.data.reader import ExcerptReader
+from codec_ft.data.separators.build import Filled, Shard
+from codec_ft.data.tracks import Track, find_tracks
+from codec_ft.encoded.layout import ORIGIN_FILE, EncodedFile, Origin, encoded_file
+from codec_ft.errors import UserError
+
+BATCH_SECONDS = 32.0
+"""Audio that is coded at once: enough to keep a GPU busy, within the memory of a small one."""
+ALONE = Shard()
+"""The share of a process that works alone: everything."""
+
+
+class EncodedWriter:
+    """What one codec makes of the excerpts of a data set.
+
+    Each process calls `prepare`, the first one (of shard 0) before the others; then `fill`. Run again, only what is
+    missing, broken or made of files that have changed is made. Stopped at any moment, there is no half of a file.
+
+    Args:
+        root: folder of the data set.
+        codec: what codes them, on its device.
+        stems: clean stems, or "all" for those that every track has; "mixture" for the mixture.
+        inputs: what is stored of each stem beside it: "mixture", "separated/<separator>".
+        seconds: length of the excerpts.
+        grid_seconds: they begin at the multiples of this.
+        splits: whose tracks are coded.
+
+    Attributes:
+        origin: what they are made with.
+        folder: where they are written.
+        files: what is written there.
+
+    Raises:
+        UserError: there are no tracks, or one lacks a stem or an input; an input cannot be stored.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        codec: Codec,
+        *,
+        stems: Sequence[str],
+        inputs: Sequence[str] = (),
+        seconds: float,
+        grid_seconds: float,
+        splits: Sequence[str] = ("train",),
+    ) -> None:
+        self.codec = codec
+        self.origin = Origin.of(codec, seconds, grid_seconds)
+        self.folder = self.origin.folder(root)
+        tracks = {track.folder: track for split in splits for track in find_tracks(root, split)}
+        chosen = _choose_stems(list(tracks.values()), stems)
+        files: dict[Path, EncodedFile] = {}  # each once: the mixture is the same for all stems
+        for track in tracks.values():
+            for stem in chosen:
+                for source in ("target", *inputs):
+                    file = encoded_file(self.folder, track, stem, source)
+                    files[file.path] = file
+        self.files = list(files.values())
+
+    def prepare(self, shard: Shard = ALONE) -> None:
+        """Do what has to be done once.
+
+        Raises:
+            UserError: the folder holds what was made in another way.
+        """
+        path = self.folder / ORIGIN_FILE
+        if path.is_file():
+            try:
+                there = json.loads(path.read_text())
+            except ValueError as error:
+                raise UserError(f"{path}: broken. Delete {self.folder}, and it is made anew.") from error
+            if there != json.loads(self.origin.written()):
+                raise UserError(f"{self.folder}: was made in another way. Delete it, and it is made anew.")
+        if shard.index == 0:
+            remove_leftovers(self.folder)
+            if not path.is_file():
+                with atomic_path(path) as temporary:
+                    temporary.write_text(self.origin.written())
+
+    def fill(self, shard: Shard = ALONE) -> Filled:
+        """Make the shard's files that are missing.
+
+        Raises:
+            UserError: a file cannot be read or written.
+        """
+        mine = self.files[shard.index :: shard.count]
+        missing = [file for file in mine if file.problem() is not None]
+        starts = {file.path: self._starts(file) for file in missing}
+        share = f" {shard.index + 1}/{shard.count}" * (shard.count > 1)
+        total = sum(map(len, starts.values()))
+        with tqdm(desc=f"{self.origin.codec}{share}", total=total, unit="excerpt", disable=not missing) as bar:
+            for file in missing:
+                self._write(file, starts[file.path], bar)
+        return Filled(len(missing), len(mine) - len(missing))
+
+    def _starts(self, file: EncodedFile) -> list[float]:
+        duration = min(audio_info(path).seconds for path in file.sources)
+        return grid_starts(duration, self.origin.seconds, self.origin.grid_seconds).tolist()
+
+    def _write(self, file: EncodedFile, starts: Sequence[float], bar: tqdm) -> None:
+        header = file.header()  # before the audio is read: what changes meanwhile will be noticed
+        reader = ExcerptReader(file.sources, self.origin.sample_rate, self.origin.channels, cache_mb=float("inf"))
+        at_once = max(1, int(BATCH_SECONDS / self.origin.seconds))
+        origin = self.origin
+        latents = [torch.empty(0, origin.latent_dim, origin.frames)]
+        codes = [torch.empty(0, origin.n_codebooks, origin.frames, dtype=torch.int16)]
+        for first in range(0, len(starts), at_once):
+            audio = [reader.read(file.sources, start, origin.seconds) for start in starts[first : first + at_once]]
+            made = encode_excerpts(self.codec, torch.stack([torch.from_numpy(excerpt) for excerpt in audio]))
+            latents.append(made[0].cpu())
+            codes.append(made[1].cpu().to(torch.int16))
+            bar.update(len(audio))
+        with atomic_path(file.path) as temporary:
+            save_file({"latents": torch.cat(latents), "codes": torch.cat(codes)}, temporary, metadata=header)
+
+
+@torch.no_grad()
+def encode_excerpts(codec: Codec, audio: Tensor) -> tuple[Tensor, Tensor]:
+    """Excerpts `[B, C, N]` to latents `[B, D, T]` and codes `[B, K, T]`, on the codec's device."""
+    latents = codec.encode(audio.to(next(codec.parameters()).device))
+    return latents, codec.quantize(latents)[0]
+
+
+def _choose_stems(tracks: Sequence[Track], stems: Sequence[str]) -> list[str]:
+    """The stems asked for, each once; "all" stands for those that every track has.
+
+    Raises:
+        UserError: there is none that every track has.
+    """
+    shared = sorted(set.intersection(*(set(track.stems) for track in tracks)))
+    if "all" in stems and not shared:
+        raise UserError(f"--stem all: no stem is there in all tracks of {tracks[0].root}. Name the stems.")
+    return list(dict.fromkeys(name for stem in stems for name in (shared if stem == "all" else [stem])))

@@ -1,0 +1,167 @@
+"""A trained enhancer at work: codes of a stem from audio, and audio of any rate, channels and length."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from codec_ft.audio.resample import resample
+from codec_ft.codecs.base import Codec
+from codec_ft.data.separators.chunks import separate_in_chunks
+from codec_ft.errors import UserError
+from codec_ft.finetune.enhancer import Enhancer, Prediction
+from codec_ft.finetune.save import EnhancerFacts
+from codec_ft.finetune.step import heard
+
+CHUNK_SECONDS = 20.0
+"""What is enhanced at once; a few times as much as recurrent layers look back."""
+OVERLAP = 0.1
+"""Share of a chunk over which it fades into the next."""
+
+
+class TrainedEnhancer:
+    """Hears a stem in its input, and in a context where it was trained with one.
+
+    Args:
+        enhancer: its network, with trained weights.
+        facts: what it is.
+        name: what it was loaded as.
+        player: a copy of its codec with a decoder of its own, which decodes in place of the codec; None for no such.
+
+    Attributes:
+        name: what it was loaded as.
+        facts: what it is.
+        stem: what it draws out, as "bass".
+        input: what it is to hear, as "mixture" or "separated/open_unmix_demo".
+        context: what it is to hear beside that; None for nothing.
+        enhancer: its network, in `eval()`.
+        codec: the frozen codec whose codes it writes, untouched.
+        player: the codec that decodes: the same one, or its copy with another decoder.
+        sample_rate: of the codec, in Hz.
+    """
+
+    def __init__(self, enhancer: Enhancer, facts: EnhancerFacts, name: str, player: Codec | None = None) -> None:
+        self.name, self.facts = name, facts
+        self.stem, self.input, self.context = facts.stem, facts.input, facts.context
+        self.enhancer = enhancer.requires_grad_(False).eval()
+        self.codec = enhancer.codec
+        self.player = player or self.codec
+        self.sample_rate = self.codec.sample_rate
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.codec.parameters()).device
+
+    def to(self, device: torch.device | str) -> "TrainedEnhancer":
+        """Move it."""
+        for module in (self.enhancer, self.codec, self.player):
+            module.to(device)
+        return self
+
+    @torch.no_grad()
+    def latents(self, audio: Tensor, context: Tensor | None = None) -> Tensor:
+        """The stem's latents `[B, D, T]`, not quantised, for audio and context `[B, 1, N]` at `sample_rate`.
+
+        All at once; of a bridge that gives codes, they are what the bridge was given.
+        """
+        return self._predict(audio, context).latents
+
+    @torch.no_grad()
+    def codes(self, audio: Tensor, context: Tensor | None = None) -> Tensor:
+        """The stem's codes `[B, K', T]`, of the codebooks that it predicts, for audio and context `[B, 1, N]`."""
+        return self._codes(self._predict(audio, context))
+
+    @torch.no_grad()
+    def quantized(self, audio: Tensor, context: Tensor | None = None) -> Tensor:
+        """The latents `[B, D, T]` that its codes stand for."""
+        return self.codec.codes_to_latents(self.codes(audio, context))
+
+    @torch.no_grad()
+    def decoded(self, audio: Tensor, context: Tensor | None = None) -> Tensor:
+        """The stem `[B, 1, N]`, for audio and context `[B, 1, N]` at `sample_rate`; all at once."""
+        prediction = self._predict(audio, context)
+        if self.facts.decode == "codes":
+            latents = self.codec.codes_to_latents(self._codes(prediction))
+        else:
+            latents = prediction.latents
+        return self.player.decode(latents, audio.shape[-1])
+
+    def enhance(
+        self,
+        audio: np.ndarray,
+        sample_rate: int,
+        context: np.ndarray | None = None,
+        *,
+        chunk_seconds: float = CHUNK_SECONDS,
+    ) -> np.ndarray:
+        """The stem in audio of any rate, length and number of channels, each of which is heard by itself.
+
+        It is resampled to the codec's rate and back, so nothing is heard above half of that. What is longer than a
+        chunk is heard in chunks that overlap and fade into each other.
+
+        Args:
+            audio: the input, float `[C, N]` in -1..1.
+            sample_rate: of audio and context, in Hz.
+            context: what it hears beside the input, `[C, N]`, if it does.
+            chunk_seconds: what is heard at once; memory grows with it, not with the length.
+
+        Returns:
+            float32 `[C, N]`.
+
+        Raises:
+            UserError: a context is missing, or given for nothing.
+            ValueError: audio or context are not `[C, N]` with finite samples, or differ in shape.
+        """
+        self._check_context(context)
+        sources = [audio] if context is None else [audio, context]
+        for source, what in zip(sources, ("audio", "context"), strict=False):
+            if source.ndim != 2 or 0 in source.shape:
+                raise ValueError(f"{what} must be [C, N] with C, N > 0, not of shape {list(source.shape)}")
+            if source.shape != audio.shape:
+                raise ValueError(f"audio {list(audio.shape)} and context {list(source.shape)} differ in shape")
+            if not np.isfinite(source).all():
+                raise ValueError(f"{what} holds NaN or infinite samples")
+        heard_at_once = [torch.from_numpy(resample(source, sample_rate, self.sample_rate)) for source in sources]
+        channels = [
+            self._in_chunks(torch.stack(channel).to(self.device), chunk_seconds)
+            for channel in zip(*heard_at_once, strict=True)
+        ]
+        output = resample(torch.stack(channels).cpu().numpy(), self.sample_rate, sample_rate)[:, : audio.shape[1]]
+        # Resampling there and back may cost a few samples.
+        return np.ascontiguousarray(np.pad(output, ((0, 0), (0, audio.shape[1] - output.shape[1]))))
+
+    def _in_chunks(self, sources: Tensor, chunk_seconds: float) -> Tensor:
+        """Input and context `[1 or 2, N]` of one channel to the stem `[N]`."""
+        hop, length = self.codec.hop_length, sources.shape[1]
+        # In whole frames, so that where two chunks overlap their frames coincide, and with them most of the codes.
+        overlap = max(1, round(OVERLAP * chunk_seconds * self.sample_rate / hop)) * hop
+        chunk = max(2 * overlap, round(chunk_seconds * self.sample_rate / hop) * hop)
+        sources = F.pad(sources, (0, -length % hop if length else hop))
+
+        def separate(part: Tensor) -> Tensor:
+            return self.decoded(part[:, :1], part[:, 1:] if len(sources) > 1 else None)[:, None]
+
+        with torch.no_grad():
+            return separate_in_chunks(separate, sources, chunk=chunk, overlap=overlap)[0, 0, :length]
+
+    def _predict(self, audio: Tensor, context: Tensor | None) -> Prediction:
+        self._check_context(context)
+        for source in (audio, context):
+            if source is not None:
+                self.codec.check_audio(source)
+        if context is not None and context.shape != audio.shape:
+            raise ValueError(f"audio {list(audio.shape)} and context {list(context.shape)} differ in shape")
+        return self.enhancer(heard(audio, context))
+
+    def _codes(self, prediction: Prediction) -> Tensor:
+        """The bridge's likeliest codes, or those nearest to the latents."""
+        if prediction.logits is not None:
+            return prediction.logits.argmax(dim=2)
+        return self.codec.quantize(prediction.latents, self.facts.target_codebooks)[0]
+
+    def _check_context(self, context: Tensor | np.ndarray | None) -> None:
+        if context is None and self.context is not None:
+            raise UserError(f"{self.name}: hears {self.context} beside its input; give it as context.")
+        if context is not None and self.context is None:
+            raise UserError(f"{self.name}: was trained without a context; leave it out.")
