@@ -4,12 +4,14 @@ A layer is a YAML file or the command line; later layers win, key by key. Whatev
 an error that names the key and the nearest valid one: a misspelt option is never silently ignored.
 """
 
+import copy
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,13 +19,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from codec_ft.errors import UserError
 
 Layer = dict[str, Any]
+Source = Path | tuple[str, Layer]
+"""Where a layer comes from: a YAML file, or values and what messages call their origin."""
 Schema = TypeVar("Schema", bound="Config")
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
 
 
 class Config(BaseModel):
     """Base of every part of a configuration: unknown keys are refused, values do not change afterwards."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 def runtime(default: Any, description: str, **constraints: Any) -> Any:
@@ -31,10 +36,10 @@ def runtime(default: Any, description: str, **constraints: Any) -> Any:
     return Field(default, description=description, json_schema_extra={"runtime": True}, **constraints)
 
 
-def load_config(schema: type[Schema], layers: Sequence[Path], overrides: Sequence[str] = (), *, root: Path) -> Schema:
-    """Fill `schema` from YAML files, in order, and then from `key=value` words.
+def load_config(schema: type[Schema], layers: Sequence[Source], overrides: Sequence[str] = (), *, root: Path) -> Schema:
+    """Fill `schema` from layers, in order, and then from `key=value` words.
 
-    Relative paths in a YAML file are meant from `root` (the project), those on the command line from the
+    Relative paths in a layer are meant from `root` (the project), those on the command line from the
     current folder, so that a command works from anywhere.
 
     Raises:
@@ -43,11 +48,11 @@ def load_config(schema: type[Schema], layers: Sequence[Path], overrides: Sequenc
     merged = _defaults(schema)
     _resolve_paths(schema, merged, root)
     origins: dict[str, str] = {}
-    for path in layers:
-        layer = _read_yaml(path)
+    for source in layers:
+        origin, layer = _read_layer(source)
         _resolve_paths(schema, layer, root)
         merged = merge(merged, layer)
-        origins.update({key: str(path) for key in flatten(layer)})
+        origins.update({key: origin for key in flatten(layer)})
     layer = parse_overrides(overrides)
     _resolve_paths(schema, layer, Path.cwd())
     merged = merge(merged, layer)
@@ -58,10 +63,10 @@ def load_config(schema: type[Schema], layers: Sequence[Path], overrides: Sequenc
         raise UserError(_explain(schema, error, origins)) from None
 
 
-def peek(layers: Sequence[Path], overrides: Sequence[str], key: str) -> Any:
+def peek(layers: Sequence[Source], overrides: Sequence[str], key: str) -> Any:
     """The value of a top-level key before any schema is known; None where it is not given."""
     value = None
-    for layer in [*(_read_yaml(path) for path in layers), parse_overrides(overrides)]:
+    for layer in [*(_read_layer(source)[1] for source in layers), parse_overrides(overrides)]:
         value = layer.get(key, value)
     return value
 
@@ -113,13 +118,18 @@ def science(config: Config) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, field, value in _leaves(config):
         if not (isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("runtime")):
-            values[key] = value.name if isinstance(value, Path) else value
+            values[key] = _last_names(value)
     return values
 
 
 def config_hash(config: Config) -> str:
-    """Eight hex digits that name a run: equal for equal science, whatever the machine and the folder."""
-    text = json.dumps(science(config), sort_keys=True, default=str)
+    """Eight hex digits that name a run: equal for equal science, whatever the machine and the folder.
+
+    What is as its schema has it by default does not count, so that an option that is added later renames no run.
+    """
+    defaults = dict(_flat_defaults(type(config)))
+    chosen = {key: value for key, value in science(config).items() if key == "task" or value != defaults.get(key, ...)}
+    text = json.dumps(chosen, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -135,13 +145,26 @@ def save_yaml(config: Config, path: Path) -> None:
     path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def _read_yaml(path: Path) -> Layer:
+def _read_layer(source: Source) -> tuple[str, Layer]:
+    """What messages call a layer's origin, and a copy of its values."""
+    if isinstance(source, Path):
+        return str(source), read_yaml(source)
+    origin, values = source
+    return origin, copy.deepcopy(values)
+
+
+def read_yaml(path: Path) -> Layer:
+    """The mapping that a YAML file holds.
+
+    Raises:
+        UserError: the file is missing, no YAML, or holds something else.
+    """
     if not path.is_file():
         near = sorted(p.stem for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         hint = f" There are: {', '.join(near)}." if near else ""
         raise UserError(f"{path}: no such configuration file.{hint}")
     try:
-        layer = yaml.safe_load(path.read_text(encoding="utf-8"))
+        layer = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(layer, dict):
@@ -156,6 +179,22 @@ def _leaves(config: Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
             yield from _leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", field, value
+
+
+def _flat_defaults(schema: type[Config]) -> Iterator[tuple[str, Any]]:
+    """Default of every key that has one, as `science` would have it."""
+    for name, field in schema.model_fields.items():
+        if isinstance(field.default, Config):
+            yield from ((key, _last_names(value)) for key, _, value in _leaves(field.default, f"{name}."))
+        elif not field.is_required():
+            yield name, _last_names(field.get_default(call_default_factory=True))
+
+
+def _last_names(value: Any) -> Any:
+    """A path as its last name, alone or in a list: where it lies on this machine does not matter."""
+    if isinstance(value, Path):
+        return value.name
+    return [_last_names(item) for item in value] if isinstance(value, list) else value
 
 
 def _parts(schema: type[Config]) -> Iterator[tuple[str, Any, type[Config] | None]]:
@@ -187,28 +226,55 @@ def _resolve_paths(schema: type[Config], layer: Layer, base: Path) -> None:
 
 
 def _valid_keys(schema: type[Config], prefix: str = "") -> Iterator[str]:
-    for name, _, nested in _parts(schema):
-        if nested is None:
+    for name, kind, nested in _parts(schema):
+        inner = nested or _item_schema(kind)
+        if inner is None:
             yield f"{prefix}{name}"
         else:
-            yield from _valid_keys(nested, f"{prefix}{name}.")
+            yield from _valid_keys(inner, f"{prefix}{name}.")
+
+
+def _item_schema(kind: Any) -> type[Config] | None:
+    """The schema of a list's items or a mapping's values, where they have one."""
+    item = get_args(kind)[-1] if get_args(kind) else None
+    return item if isinstance(item, type) and issubclass(item, Config) else None
 
 
 def _explain(schema: type[Config], error: ValidationError, origins: Mapping[str, str]) -> str:
     """The first problem as one line: which key, from where, what is wrong, what would be right."""
-    problem = error.errors()[0]
+    # A required key that is misspelt is missing and unknown: it is the wrong spelling that can be mended.
+    problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in problem["loc"])
     # The problem may be a whole section, or a single number of a list, which have no origin of their own.
-    near_by = (o for k, o in origins.items() if f"{k}.".startswith(f"{key}.") or f"{key}.".startswith(f"{k}."))
-    origin = next(near_by, "the configuration")
+    near = {k: o for k, o in origins.items() if not key or f"{k}.".startswith(f"{key}.") or key.startswith(f"{k}.")}
+    origin = _listed(near.values())
     if problem["type"] == "extra_forbidden":
         valid = list(_valid_keys(schema))
         # Someone who forgets the section (steps for train.steps) is helped by the match of the last part.
         same_name = [k for k in valid if k.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
         sections = sorted({k.rsplit(".", 1)[0] for k in valid if "." in k})
-        near = same_name or difflib.get_close_matches(key, [*valid, *sections], n=1, cutoff=0.0)
-        return f"{key}: unknown key in {origin}; did you mean {near[0]}?"
+        nearest = same_name or difflib.get_close_matches(key, [*valid, *sections], n=1, cutoff=0.0)
+        return f"{key}: unknown key in {origin}; did you mean {nearest[0]}?"
     if problem["type"] == "missing":
         return f"{key}: this key has no value; give it in a configuration file or as {key}=VALUE."
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{key}: {message[0].lower()}{message[1:]}, but {origin} gives {problem['input']!r}."
+    message = f"{message[0].lower()}{message[1:]}"
+    if problem["type"] == "value_error" and _is_section(schema, problem["loc"]):
+        words = set(re.findall(r"[\w.]*\w", message))
+        named = [o for k, o in near.items() if k.removeprefix(f"{key}.") in words]
+        return f"{_listed(named) if named else origin}: {f'{key}: ' if key else ''}{message}."
+    return f"{key}: {message}, but {origin} {'give' if ' and ' in origin else 'gives'} {problem['input']!r}."
+
+
+def _is_section(schema: type[Config], location: Sequence[int | str]) -> bool:
+    """Whether a location is the whole configuration or a section of it, not a single value."""
+    kind: Any = schema
+    for part in location:
+        inner = kind if isinstance(kind, type) and issubclass(kind, Config) else None
+        kind = dict((name, k) for name, k, _ in _parts(inner)).get(str(part)) if inner else _item_schema(kind)
+    return isinstance(kind, type) and issubclass(kind, Config)
+
+
+def _listed(origins: Iterable[str]) -> str:
+    """Where something comes from, each place once."""
+    return " and ".join(dict.fromkeys(origins)) or "the configuration"

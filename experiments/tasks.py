@@ -16,9 +16,8 @@ from codec_ft.separation.config import SeparatorConfig
 from codec_ft.separation.task import SeparatorTask
 from codec_ft.training.config import ExperimentConfig
 from codec_ft.training.task import Task
+from experiments.places import CONFIGS, PROJECT
 
-PROJECT = Path(__file__).resolve().parents[1]
-CONFIGS = PROJECT / "configs"
 SCHEMAS: dict[str, type[ExperimentConfig]] = {
     "finetune": FinetuneConfig,
     **RECIPES,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from codec_ft.config import (
     Config,
@@ -33,6 +33,19 @@ class Engine(Config):
     workers: int = runtime(0, "does not change the result", ge=0)
 
 
+class Pair(Config):
+    """Two numbers in order."""
+
+    first: int = 0
+    last: float = 9.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Pair":
+        if self.first > self.last:
+            raise ValueError(f"first={self.first} must not be above last={self.last:g}")
+        return self
+
+
 class Ship(Config):
     """A small schema with everything that configurations have."""
 
@@ -42,6 +55,29 @@ class Ship(Config):
     log: Path | None = runtime(None, "a place on disk")
     engine: Engine = Engine()
     spare: Engine = Engine(power=9, fuel="sun")
+
+
+class Fleet(Config):
+    """Sections that must fit together, by name and one by one."""
+
+    flag: str = "blue"
+    crew: dict[str, int] = Field({})
+    ships: dict[str, Pair] = Field({})
+    escort: list[Pair] = Field([])
+    harbour: Pair = Pair()
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Fleet":
+        if self.flag == "white" and self.harbour.last > 5:
+            raise ValueError("flag=white is for harbours with harbour.last up to 5")
+        return self
+
+    @field_validator("crew")
+    @classmethod
+    def _some(cls, crew: dict[str, int]) -> dict[str, int]:
+        if 0 in crew.values():
+            raise ValueError("nobody is no crew")
+        return crew
 
 
 def load(*words: str, text: str = "name: Ada", folder: Path, root: Path = Path("/project")) -> Ship:
@@ -135,6 +171,29 @@ def test_mistakes_in_a_file(tmp_path: Path, text: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "{b}: flag=white is for harbours with harbour.last up to 5."),  # harbour.last is a default
+        (["harbour.last=7"], "{b} and the command line: flag=white is for harbours with harbour.last up to 5."),
+        (["harbour.first=10"], "the command line: harbour: first=10 must not be above last=9."),
+        (["harbour={first: 10, last: 8}"], "the command line: harbour: first=10 must not be above last=8."),
+        (["ships={Ada: {first: 12}}"], "the command line: ships.Ada: first=12 must not be above last=9."),
+        (["escort=[{}, {first: 12}]"], "the command line: escort.1: first=12 must not be above last=9."),
+        (["flag=blue", "crew={Eve: 0}"], "crew: nobody is no crew, but {a} and the command line give {{'Ada': 3"),
+        (["flag=blue", "harbour.last=.inf"], "harbour.last: input should be a finite number, but the command line gi"),
+    ],
+)
+def test_what_does_not_fit_together_names_the_keys_and_their_places(
+    tmp_path: Path, words: list[str], message: str
+) -> None:
+    (tmp_path / "a.yaml").write_text("crew: {Ada: 3}\n")
+    (tmp_path / "b.yaml").write_text("flag: white\n")
+    with pytest.raises(UserError) as caught:
+        load_config(Fleet, [tmp_path / "a.yaml", tmp_path / "b.yaml"], words, root=tmp_path)
+    assert str(caught.value).startswith(message.format(a=tmp_path / "a.yaml", b=tmp_path / "b.yaml"))
+
+
 def test_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "ship.yaml").write_bytes(b"\xff\xfe\x00name")
     with pytest.raises(UserError, match=r"ship\.yaml: not valid YAML"):
@@ -186,6 +245,20 @@ def test_hash_is_of_the_science_only() -> None:
     assert all(differences(ship, each) == [] for each in same)
     assert differences(ship, other[1]) == ["engine.power: 5 -> 6"]
     assert differences(ship, other[2]) == ["data: 'demo' -> 'other'"]
+
+
+def test_an_option_that_is_added_later_renames_no_run() -> None:
+    class Refit(Ship):
+        sails: int = 2
+        charts: list[Path] = []
+        engine: Engine = Engine(power=9)
+
+    ship, refit = Ship(name="Ada", engine=Engine(power=6)), Refit(name="Ada", engine=Engine(power=6))
+    assert config_hash(ship) == config_hash(refit)
+    assert config_hash(Refit(name="Ada", sails=3)) != config_hash(Refit(name="Ada"))
+    here, there, other = ([Path(text)] for text in ("/here/north", "elsewhere/north", "/here/south"))
+    assert config_hash(Refit(name="Ada", charts=here)) == config_hash(Refit(name="Ada", charts=there))
+    assert config_hash(Refit(name="Ada", charts=here)) != config_hash(Refit(name="Ada", charts=other))
 
 
 def test_hash_of_an_experiment() -> None:

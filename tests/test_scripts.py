@@ -42,6 +42,31 @@ def test_launch_from_another_folder(tmp_path: Path, tiny_set: Path, tiny_codec_f
     assert "Done. Open" in done.stderr
 
 
+def test_launch_an_experiment_by_its_id(tmp_path: Path, tiny_set: Path, tiny_codec_folder: Path) -> None:
+    script = PROJECT / "scripts" / "run_experiment.py"
+    words = [f"codec={tiny_codec_folder}", f"data.root={tiny_set}", "runs=mine", "input=separated/rough", *TINY]
+    launch = ["accelerate", "launch", "--config_file", PROJECT / "configs/accelerate/cpu.yaml"]
+    done = run([*launch, script, "run", "N8.warm", *words], tmp_path)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "mine").iterdir()
+    assert folder.name.startswith("N8.warm-") and (folder / "index.html").is_file()
+
+
+@pytest.mark.slow
+def test_several_experiments_and_their_table(tmp_path: Path, tiny_set: Path, tiny_codec_folder: Path) -> None:
+    """In processes of their own, of which one fails."""
+    script = PROJECT / "scripts" / "run_experiment.py"
+    words = [f"codec={tiny_codec_folder}", f"data.root={tiny_set}", "runs=mine", *TINY]
+    done = run([sys.executable, script, "run", "M1.bass", "M1.vocals", "M1.drums", *words], tmp_path)
+    told = done.stderr.splitlines()
+    assert done.returncode == 1 and "2 of 3 experiments are finished." in told
+    assert any(line.startswith("M1.vocals failed: ") and "no stem vocals" in line for line in told)
+    table = run([sys.executable, script, "table", "M1", *words], tmp_path)
+    assert table.returncode == 0, table.stderr
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "2 of 3 experiments are finished" in text and "failed: " in text
+
+
 def test_launch_inside_scripts_tells_a_mistake_in_one_line() -> None:
     done = run(["accelerate", "launch", "--cpu", "train_codec.py", "train.stepz=5"], PROJECT / "scripts")
     assert done.returncode != 0

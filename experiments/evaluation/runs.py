@@ -11,7 +11,7 @@ from codec_ft.data.tracks import MIXTURE, SEPARATED
 from codec_ft.errors import UserError
 from experiments.evaluation.layout import Item
 from experiments.evaluation.systems import Comparison, Role, System, is_run, select
-from experiments.registry import experiment_files
+from experiments.registry.catalogue import experiments
 from experiments.tasks import PROJECT
 
 CEILING = "quantized_target"
@@ -32,9 +32,9 @@ def find_runs(words: Sequence[str]) -> list[Path]:
         finished = [path.parent for path in sorted((PROJECT / "runs").glob("*/results.json"))]
         of_id = [folder for folder in finished if is_run(folder) and _config(folder).get("id") == word]
         if not of_id:
-            known = word in experiment_files()
+            known = word in experiments()
             what = "has not been run" if known else "no such run folder or experiment"
-            advice = f"python scripts/run_experiment.py {word}" if known else "python scripts/run_experiment.py"
+            advice = f"python scripts/run_experiment.py {f'run {word}' if known else 'list'}"
             raise UserError(f"{word}: {what}. See: {advice}")
         folders += of_id
     return list(dict.fromkeys(folders))

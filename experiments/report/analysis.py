@@ -68,7 +68,7 @@ def _view(run: Run, pictures: dict[Path, Path]) -> dict[str, Any]:
         "tables": [_table_view(table, run.path) for table in found.values()],
         "definitions": _definitions(found),
         **players_view(run, pictures),
-        "command": f"python scripts/run_experiment.py {shlex.quote(str(run.path / 'config.yaml'))}",
+        "command": f"python scripts/run_experiment.py run {shlex.quote(str(run.path / 'config.yaml'))}",
     }
 
 

@@ -1,0 +1,59 @@
+"""From an experiment to its configuration, and from that to its run."""
+
+from collections.abc import Mapping, Sequence
+
+from codec_ft.config import Config, Source, load_config, peek
+from codec_ft.errors import UserError
+from codec_ft.training.config import ExperimentConfig
+from codec_ft.training.run_folder import RunFolder
+from experiments.places import PROJECT
+from experiments.registry.card import ScaleName, overlays, read_scale, substituted
+from experiments.registry.catalogue import Experiment
+from experiments.run import run_experiment
+from experiments.tasks import SCHEMAS
+from experiments.tokens.config import TokensConfig
+from experiments.tokens.run import run_tokens
+
+RunConfig = ExperimentConfig | TokensConfig
+ALL_SCHEMAS: Mapping[str, type[Config]] = {**SCHEMAS, "tokens": TokensConfig}
+"""The trainers, and what looks into a codec without training anything."""
+
+
+def layers(experiment: Experiment, scale: ScaleName) -> list[Source]:
+    """What an experiment's configuration is made of, lowest first; scales are for cards only.
+
+    Raises:
+        UserError: the scale's file is wrong.
+    """
+    if experiment.card is None or experiment.variant is None:
+        return [experiment.file]
+    size = read_scale(scale)
+    own = [substituted(layer, size.stand_ins) for layer in overlays(experiment.card, experiment.variant, scale)]
+    origin = str(experiment.file)
+    return [(f"the scale {scale}", size.config), *((origin, layer) for layer in own), (origin, {"id": experiment.id})]
+
+
+def resolve(experiment: Experiment, overrides: Sequence[str] = (), scale: ScaleName = "demo") -> RunConfig:
+    """The whole configuration of an experiment, with `key=value` laid over it.
+
+    Raises:
+        UserError: a file, a key or a value is wrong.
+    """
+    parts = layers(experiment, scale)
+    task = peek(parts, overrides, "task")
+    if task not in ALL_SCHEMAS:
+        raise UserError(f"task: is {task!r}, but there are {', '.join(ALL_SCHEMAS)}. Set task in {experiment.file}.")
+    config = load_config(ALL_SCHEMAS[task], parts, overrides, root=PROJECT)
+    assert isinstance(config, RunConfig)
+    return config
+
+
+def run(config: RunConfig) -> RunFolder:
+    """Run an experiment of any kind; one that is finished says so and does nothing.
+
+    Raises:
+        UserError: anything that the user can mend.
+    """
+    if isinstance(config, TokensConfig):
+        return run_tokens(config)
+    return run_experiment(config)

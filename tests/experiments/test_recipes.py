@@ -1,0 +1,88 @@
+"""Every ID is trained for two steps at tiny size, and all of them together are a table."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from small_runs import TINY
+from transformers import DacConfig, DacModel
+
+from codec_ft.codecs.save import save_model
+from codec_ft.config import config_hash
+from codec_ft.finetune import results as finetune_results
+from codec_ft.finetune.config import FinetuneConfig
+from experiments.registry.catalogue import Experiment, choose, experiments
+from experiments.registry.resolve import resolve, run
+from experiments.results_table.entries import read_sections
+from experiments.results_table.markdown import render_table
+from experiments.results_table.numbers import FIXED_NAMES
+
+IDS = [name for name, experiment in experiments().items() if experiment.card is not None]
+DAC_CARDS = ("M5", "M6", "M7")
+TINY_CODEBOOKS = 2
+"""Instead of four: the tiny codecs have three."""
+
+Words = Callable[[Experiment], list[str]]
+
+
+@pytest.fixture(scope="session")
+def tiny_dac_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny DAC with random weights: K=3, V=16, hop 20 at 8 kHz."""
+    folder = tmp_path_factory.mktemp("codecs") / "tiny_dac"
+    torch.manual_seed(0)
+    config = DacConfig(
+        sampling_rate=8000,
+        encoder_hidden_size=4,
+        downsampling_ratios=[4, 5],
+        decoder_hidden_size=8,
+        n_codebooks=3,
+        codebook_size=16,
+        codebook_dim=2,
+    )
+    model = DacModel(config)
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.Conv1d):  # as drawn, they let next to nothing through
+                layer.weight *= 2
+    save_model(model, folder)
+    return folder
+
+
+@pytest.fixture
+def tiny_words(tmp_path: Path, tiny_set: Path, tiny_codec_folder: Path, tiny_dac_folder: Path) -> Words:
+    """The overrides that make an ID tiny, and its run folder one of this test."""
+
+    def words(experiment: Experiment) -> list[str]:
+        shipped = resolve(experiment)
+        assert isinstance(shipped, FinetuneConfig)
+        codec = tiny_dac_folder if experiment.id.startswith(DAC_CARDS) else tiny_codec_folder
+        found = [f"codec={codec}", f"data.root={tiny_set}", f"runs={tmp_path}", *TINY, "data.report_per_track=1"]
+        # The tiny set has no vocals, and a separated bass only.
+        if shipped.input.startswith("separated/"):
+            found += ["input=separated/rough", "stem=bass"]
+        elif shipped.stem not in ("bass", "drums"):
+            found += ["stem=drums"]
+        found += [f"bridge.codebooks={TINY_CODEBOOKS}"] * (shipped.bridge.codebooks == 4)
+        found += [f"residual.codebooks={TINY_CODEBOOKS}"] * (shipped.residual.codebooks is not None)
+        found += [f"target_codebooks={TINY_CODEBOOKS}"] * (shipped.target_codebooks is not None)
+        return found
+
+    return words
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_trains(name: str, tiny_words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finetune_results, "MAJORITY_EXCERPTS", 2)
+    (experiment,) = choose([name])
+    words = tiny_words(experiment)
+    config = resolve(experiment, words)
+    folder = run(config)
+    assert folder.finished and folder.path.name == f"{name}-{config_hash(config)}"
+    assert (folder.path / "index.html").is_file() and len(list(folder.samples.glob("*/output.wav"))) >= 1
+
+    section = next(section for section in read_sections([experiment], words, "demo") if section.entries)
+    (entry,) = section.entries
+    assert entry.numbers is not None and entry.numbers["steps"] == 2
+    assert set(FIXED_NAMES) - set(entry.numbers) <= {"latent_mse", "latent_mse_untouched"}
+    assert f"| `{name}` |" in render_table([section], "demo", words)

@@ -1,0 +1,188 @@
+"""The table of results, from made-up run folders."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from codec_ft.errors import UserError
+from experiments.registry.catalogue import choose
+from experiments.registry.resolve import resolve
+from experiments.registry.state import record_failure, run_path
+from experiments.results_table.entries import read_sections
+from experiments.results_table.markdown import MARK, render_table, write_table
+
+Finish = Callable[..., Path]
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    return [f"runs={tmp_path / 'runs'}"]
+
+
+@pytest.fixture
+def finish(words: list[str]) -> Finish:
+    """Writes the finished run folder of an ID, with some numbers."""
+
+    def write(name: str, usdr: float = 5.0, accuracy: float = 0.25, **more: object) -> Path:
+        config = resolve(choose([name])[0], words)
+        source = getattr(config, "input", "")
+        levels = {
+            f"{source} (floor)": ("floor", 3.25),
+            "mixture (floor)": ("floor", -1.5),
+            "untouched encoder": ("baseline", 2.0),
+            "output": ("output", usdr),
+            "quantized_target (ceiling)": ("ceiling", 18.9),
+        }
+        results = {
+            "status": "finished",
+            "seconds": 90.0,
+            "steps": 400,
+            "device": "cpu",
+            "excerpts": 6,
+            "excerpt_seconds": 6.0,
+            "finished_at": "1999-12-31 23:59",
+            "rows": [
+                {
+                    "system": system,
+                    "role": role,
+                    "against": {"target": {"usdr": level, "log_mel_distance": level / 10}},
+                    "latent_mse": 0.5 if role == "output" else 1.25 if role == "baseline" else None,
+                }
+                for system, (role, level) in levels.items()
+                if source == "mixture" or system != "mixture"
+            ],
+            "tokens": {
+                "trained": [accuracy, 0.1],
+                "copy_input": [0.2, 0.1],
+                "majority": [0.05, 0.0],
+                "idempotence": [0.9, 0.8],
+            },
+            **more,
+        }
+        folder = run_path(config)
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(f"id: {name}\n")
+        (folder / "results.json").write_text(json.dumps(results))
+        return folder
+
+    return write
+
+
+def render(names: list[str], words: list[str]) -> str:
+    return render_table(read_sections(choose(names), words, "demo"), "demo", words)
+
+
+def line(text: str, start: str) -> list[str]:
+    """The cells of the only line of a table that begins so."""
+    (found,) = [line for line in text.splitlines() if line.startswith(f"| {start} |")]
+    return [cell.strip() for cell in found.strip("|").split("|")]
+
+
+def test_a_row_has_floors_ceiling_and_what_stands_beside(finish: Finish, words: list[str]) -> None:
+    finish("N5.bass", usdr=5.04)
+    text = render(["N5.bass"], words)
+    assert line(text, "`N5.bass`") == [
+        "`N5.bass`",
+        "bass",
+        "−1.5",
+        "3.2",
+        "**5.0**",
+        "18.9",
+        "**25 %** (20 %; 5.0 %; 90 %)".replace(" %", "\u00a0%"),
+        "**0.504** (0.325; 1.89)",
+        "**0.500** (1.25)",
+        "1 min 30 s",
+    ]
+    assert "**1 of 1 experiments are finished." in text
+    assert "Codec `demo`; data `demo`; 400 steps of 8 excerpts of 1 s; Adam 0.001; measured on 6 excerpts" in text
+    assert "on `cpu`; 1 min 30 s of training." in text and "runs=" not in text
+    assert "; with `train.steps=9`." in render(["N5.bass"], [*words, "train.steps=9"])
+
+
+def test_findings_are_judged_with_their_numbers(finish: Finish, words: list[str]) -> None:
+    """M1 claims 3 dB above the mixture for both, M2 no more than 0.5 dB above M1."""
+    finish("M1.bass", usdr=5.0)
+    finish("M1.drums", usdr=6.2)
+    finish("M2.bass", usdr=5.9)
+    text = render(["M1", "M2"], words)
+    (decent,) = [one for one in text.splitlines() if "performed decently" in one]
+    assert decent.endswith("`5.0 > -1.5 + 3 and 6.2 > -1.5 + 3` | **shown** |")
+    (again,) = [one for one in text.splitlines() if "no improvement" in one]
+    assert again.endswith("less than 0.5 dB above M1: needs M2.drums | open |")
+    assert "**3 of 6 experiments are finished. 1 shown, 1 open of 2 findings.**" in text
+    finish("M2.drums")
+    assert "5.9 < 5.0 + 0.5 and 5.0 < 6.2 + 0.5` | **not shown** |" in render(["M2"], words)
+
+
+def test_a_claim_finds_its_numbers_in_runs_that_have_no_row(finish: Finish, words: list[str]) -> None:
+    finish("N5.bass", accuracy=0.2)
+    finish("N7.first", accuracy=0.5)
+    text = render(["N7"], words)
+    assert "`0.5 > 0.2 + 0.1` | **shown** |" in text and "`N5.bass`" not in text
+
+
+def test_what_has_no_numbers_says_why(finish: Finish, words: list[str], tmp_path: Path) -> None:
+    record_failure(resolve(choose(["N5.song"])[0], words), "no | fire\nat all")
+    stopped = run_path(resolve(choose(["N5.drums"])[0], words))
+    stopped.mkdir(parents=True)
+    (stopped / "config.yaml").write_text("id: N5.drums\n")
+    (stopped / "metrics.jsonl").write_text('{"step": 120, "split": "train", "loss": 1.0}\n')
+    text = render(["N5"], words)
+    assert "| `N5.song` | one song |  |  | failed: no \\| fire at all |  |  |  |  |  |" in text
+    assert line(text, "`N5.drums`")[4] == "unfinished at step 120 of 400"
+    assert line(text, "`N5.bass`")[4] == "not run"
+    assert "**0 of 4 experiments are finished. 3 open of 3 findings.**" in text
+    assert len({one.count("|") for one in text.splitlines() if one.startswith("| `N5.") and "fire" not in one}) == 1
+
+
+def test_everything_has_its_section(finish: Finish, words: list[str]) -> None:
+    findings = ["Bass 18.9 dB.", "Drums 11.6 dB."]
+    finish("A1", findings=findings)
+    text = render(["all"], words)
+    headings = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
+    thesis = [*(f"A{n}" for n in range(1, 7)), *(f"N{n}" for n in range(1, 9)), *(f"M{n}" for n in range(8))]
+    assert headings[: len(thesis)] == thesis
+    assert "- Bass 18.9 dB.\n- Drums 11.6 dB." in text and "Not run." in text
+    assert "Left out: the thesis trained its RAVE codec" in text and "[M4](#m4)" in text
+    for name in headings:
+        assert f"[{name}](#{name.lower()})" in text
+    assert "M4" not in render(["N1"], words)
+
+
+def test_the_same_folders_give_the_same_bytes_whenever(finish: Finish, words: list[str], tmp_path: Path) -> None:
+    finish("M1.bass")
+    first, second = tmp_path / "first.md", tmp_path / "second.md"
+    for path in (first, second, first):
+        write_table(read_sections(choose(["all"]), words, "demo"), path, scale="demo", overrides=words)
+    assert first.read_bytes() == second.read_bytes()
+    assert "1999" not in first.read_text() and "nan" not in first.read_text().lower().split()
+
+
+def test_only_a_table_of_its_own_is_replaced(words: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "RESULTS.md"
+    out.write_text("# Mine\n")
+    sections = read_sections(choose(["N1"]), words, "demo")
+    with pytest.raises(UserError, match=r"RESULTS\.md: was not written by this command"):
+        write_table(sections, out, scale="demo")
+    assert out.read_text() == "# Mine\n"
+    with pytest.raises(UserError, match="was not written by this command"):
+        write_table(sections, tmp_path, scale="demo")
+    out.unlink()
+    write_table(sections, out, scale="demo")
+    assert out.read_text().startswith(MARK)
+    write_table(sections, out, scale="demo")
+
+
+def test_damaged_results_are_told(finish: Finish, words: list[str]) -> None:
+    (finish("N1.bass") / "results.json").write_text('{"rows": [')
+    with pytest.raises(UserError, match=r"results\.json: cannot be parsed. Remove the file and run N1\.bass again"):
+        render(["N1"], words)
+
+
+def test_overrides_that_fit_only_what_was_asked_for(words: list[str]) -> None:
+    """M6's finding needs M5, for which target_codebooks means nothing."""
+    assert "needs M6.bass, M5.bass" in render(["M6"], [*words, "target_codebooks=2"])
+    with pytest.raises(UserError, match=r"^M5\.bass: .*target_codebooks is for target=quantized"):
+        render(["M5"], [*words, "target_codebooks=2"])
