@@ -11,6 +11,7 @@ from codec_ft.codec_training.report import report_codec
 from codec_ft.codec_training.task import CodecTask
 from codec_ft.data.check import check_dataset
 from codec_ft.data.tracks import split_folders
+from codec_ft.errors import UserError
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.results import report
 from codec_ft.finetune.step import FinetuneStep
@@ -89,7 +90,6 @@ def finish(task: Task, run: RunFolder, config: ExperimentConfig, result: TrainRe
     module, words = load_best(task, run.path, accelerator.device)
     task.export(module, run.path)
     outcome = report_samples(task, module, run.samples, words, accelerator.device)
-    folders = split_folders(config.data.root)
     run.finish(
         {
             "status": "finished",
@@ -101,24 +101,39 @@ def finish(task: Task, run: RunFolder, config: ExperimentConfig, result: TrainRe
             "parameters": sum(p.numel() for p in module.parameters() if p.requires_grad),
             "checkpoint": words,
             "data": config.data.root.name,
-            "train_tracks": len(folders["train"]),
-            "valid_tracks": len(folders["valid"]),
+            **count_tracks(task, config),
             **outcome,
         }
     )
     write_page(run.path)
 
 
+def count_tracks(task: Task, config: ExperimentConfig) -> dict[str, int]:
+    """How many tracks were learnt from, and on how many the best checkpoint was chosen."""
+    folders = split_folders(config.data.root)
+    counts = {split: len(folders[split]) for split in ("train", "valid")}
+    if isinstance(task, FinetuneTask):
+        counts = {split: len(task.tracks(split)) for split in counts}
+        counts["train"] += sum(len(split_folders(root)["train"]) for root in task.config.data.extra)
+    return {f"{split}_tracks": count for split, count in counts.items()}
+
+
 def load_best(task: Task, folder: Path, device: torch.device) -> tuple[torch.nn.Module, str]:
     """The main module with the best weights of a run, in `eval()`, and what they are in words.
 
     Raises:
-        UserError: there is no such checkpoint, or it is broken.
+        UserError: there is no such checkpoint, or it is broken, or of something else.
     """
     task.to(device)
     state = load_checkpoint(folder / "checkpoints" / "best.pt")
     module = task.phases[task.main]
-    module.load_state_dict(state["module"])
+    try:
+        module.load_state_dict(state["module"])
+    except RuntimeError:
+        raise UserError(
+            f"{folder}: its checkpoint does not fit its configuration; another version of the project has made it. "
+            "Train again, with another run=."
+        ) from None
     return module.to(device).eval(), f"best, step {state['step']}"
 
 

@@ -9,11 +9,11 @@ import torch
 from codec_ft.atomic import atomic_path
 from codec_ft.audio.files import audio_info, read_audio
 from codec_ft.config import load_config, peek
-from codec_ft.data.dataset import ExcerptDataset, collate
+from codec_ft.data.dataset import Batch, collate
 from codec_ft.data.excerpts import Excerpt
 from codec_ft.data.tracks import SPLITS, Track, find_tracks, split_folders
 from codec_ft.errors import UserError
-from codec_ft.finetune.sample import excerpt_folder, save_sample, separate_sample
+from codec_ft.finetune.sample import excerpt_folder, other_floors, save_sample, separate_sample
 from codec_ft.finetune.step import FinetuneStep
 from codec_ft.finetune.task import FinetuneTask
 from codec_ft.training.config import ExperimentConfig
@@ -23,6 +23,9 @@ from codec_ft.training.task import Task
 from experiments.report.page import write_page
 from experiments.run import load_best, report_samples
 from experiments.tasks import PROJECT, SCHEMAS, make_task
+
+ALIKE_SECONDS = 0.001
+"""By how much the lengths of input and context may differ: one file resampled may have a sample more."""
 
 
 def load_run(folder: Path, decode: str | None, device: str) -> tuple[ExperimentConfig, Task, torch.nn.Module, str]:
@@ -74,53 +77,91 @@ def sample_track(
         raise UserError(f"--start {start:g}: {name} is only {length:.1f} s long.")
     seconds = min(seconds or length, length - start)
     excerpt = Excerpt(track, start, seconds)
-    data = ExcerptDataset(
-        [excerpt],
-        stem=config.stem,
-        input=task.config.input,
-        context=task.config.context,
-        sample_rate=task.codec.sample_rate,
-    )
+
+    def read(source: str) -> Batch:
+        return collate([task.reading([excerpt], source)[0]]).to(device)
+
+    floors = {floor: read(source).input for floor, source in other_floors(task.config).items()}
+    sample = separate_sample(task, step, read(task.config.input), floors)
     target = excerpt_folder(RunFolder(folder).samples, excerpt)
-    save_sample(target, separate_sample(task, step, collate([data[0]]).to(device)), task, excerpt, words)
+    save_sample(target, sample, task, excerpt, words)
     write_page(folder)
     return target
 
 
 def sample_file(
-    folder: Path, audio: Path, *, start: float, seconds: float | None, decode: str | None, device: str
+    folder: Path,
+    audio: Path,
+    *,
+    context: Path | None = None,
+    start: float,
+    seconds: float | None,
+    decode: str | None,
+    device: str,
 ) -> Path:
     """Draw the run's stem out of any audio file; there is no target to compare with.
 
+    Args:
+        folder: of the run.
+        audio: the input.
+        context: what it hears beside the input, if it was trained with something: the same music, of the same length.
+        start: where the excerpt begins, seconds.
+        seconds: its length; to the end if None.
+        decode: "codes" or "latents"; None for the run's own choice.
+        device: where to compute.
+
     Raises:
-        UserError: the file cannot be read.
+        UserError: a file cannot be read, the context is missing or given for nothing, or the two differ in length.
     """
     config, task, module, words = load_run(folder, decode, device)
     task, step = _finetuned(folder, task, module)
     rate = task.codec.sample_rate
-    samples, _ = read_audio(audio, sample_rate=rate, start=start, seconds=seconds, channels=1)
-    wave = torch.from_numpy(samples)[None].to(device)
-    if task.config.context:
-        raise UserError(
-            f"{folder}: hears {task.config.context} beside its input, which one file does not hold. Use --track."
-        )
-    separation = step.separate(wave, decode=task.config.decode)
+    files = _heard(folder, task.config.context, audio, context)
+    waves = [read_audio(path, sample_rate=rate, start=start, seconds=seconds, channels=1)[0] for path in files.values()]
+    length = min(wave.shape[-1] for wave in waves)
+    batch = {name: torch.from_numpy(wave[None, :, :length]).to(device) for name, wave in zip(files, waves, strict=True)}
+    separation = step.separate(batch["input"], batch.get("context"), decode=task.config.decode)
     target = RunFolder(folder).samples / audio.stem
+    written = {**batch, "output": separation.output, "quantized_input": separation.quantized_input}
     write_sample(
         target,
-        {"input": wave[0], "output": separation.output[0], "quantized_input": separation.quantized_input[0]},
+        {name: wave[0] for name, wave in written.items()},
         rate,
         {
             "track": audio.name,
             "start": start,
-            "seconds": wave.shape[-1] / rate,
+            "seconds": length / rate,
             "stem": config.stem,
             "input": "file",
+            "context": context.name if context else None,
             "checkpoint": words,
         },
     )
     write_page(folder)
     return target
+
+
+def _heard(folder: Path, trained_with: str | None, audio: Path, context: Path | None) -> dict[str, Path]:
+    """The files that are heard, as `input` and `context`.
+
+    Raises:
+        UserError: they are not what the run was trained with, or not equally long.
+    """
+    if trained_with is None and context is not None:
+        raise UserError(f"--context {context}: {folder} hears nothing beside its input. Leave it out.")
+    if context is None:
+        if trained_with is not None:
+            raise UserError(
+                f"{folder}: hears {trained_with} beside its input. Give that of the same music with --context FILE."
+            )
+        return {"input": audio}
+    lengths = {path: audio_info(path).seconds for path in (audio, context)}
+    if abs(lengths[audio] - lengths[context]) > ALIKE_SECONDS:
+        raise UserError(
+            f"--context {context}: lasts {lengths[context]:.3f} s, but {audio} lasts {lengths[audio]:.3f} s. Give the "
+            "same music, cut alike."
+        )
+    return {"input": audio, "context": context}
 
 
 def _finetuned(folder: Path, task: Task, module: torch.nn.Module) -> tuple[FinetuneTask, FinetuneStep]:

@@ -3,6 +3,7 @@
 python scripts/sample.py RUN                          the samples of the run's report split, and its page
 python scripts/sample.py RUN --track NAME             an excerpt of a track of the data set
 python scripts/sample.py RUN --audio song.mp3         any audio file, without a target
+python scripts/sample.py RUN --audio bass.wav --context mixture.wav    the same, for a run that hears both
 """
 
 from pathlib import Path
@@ -19,6 +20,7 @@ def main(
     run: Annotated[Path, typer.Argument(help="run folder of a fine-tuning")],
     track: Annotated[str | None, typer.Option(help="name of a track of the data set, in any split")] = None,
     audio: Annotated[Path | None, typer.Option(help="an audio file: wav, flac, ogg or mp3")] = None,
+    context: Annotated[Path | None, typer.Option(help="with --audio: what the run hears beside its input")] = None,
     start: Annotated[float, typer.Option(min=0, help="where the excerpt begins, in seconds")] = 0.0,
     seconds: Annotated[float | None, typer.Option(min=0.01, help="its length; to the end if left out")] = None,
     decode: Annotated[str | None, typer.Option(help="codes or latents, instead of the run's own choice")] = None,
@@ -28,8 +30,12 @@ def main(
     with told_to_the_user():
         if audio is not None and track is not None:
             raise UserError("--track and --audio: give one of them.")
+        if context is not None and audio is None:
+            raise UserError("--context: is for --audio; a track brings its own.")
         if audio is not None:
-            folder = sample_file(run, audio, start=start, seconds=seconds, decode=decode, device=device)
+            folder = sample_file(
+                run, audio, context=context, start=start, seconds=seconds, decode=decode, device=device
+            )
         elif track is not None:
             folder = sample_track(run, track, start=start, seconds=seconds, decode=decode, device=device)
         else:

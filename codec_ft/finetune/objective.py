@@ -62,7 +62,7 @@ class Objective(nn.Module):
         self._frozen = (codec, discriminator)
         self.weights = {name: weight for name, weight in config.losses.model_dump().items() if weight}
         self.form = config.residual.form
-        self.layers = config.residual.codebooks or codec.n_codebooks
+        self.layers = config.residual.codebooks or config.target_codebooks or codec.n_codebooks
         self.temperatures = (
             layer_temperatures(codec, config.residual.tau, config.residual.tau_unit, self.layers)
             if "residual" in self.weights

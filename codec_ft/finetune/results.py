@@ -20,7 +20,6 @@ MAJORITY_EXCERPTS = 32
 
 ROWS = {
     "mixture": ("mixture (floor)", "floor"),
-    "context": ("{context} (floor)", "floor"),
     "quantized_input": ("untouched encoder", "baseline"),
     "output": ("output", "output"),
     "quantized_target": ("quantized_target (ceiling)", "ceiling"),
@@ -64,8 +63,8 @@ def report(task: FinetuneTask, step: FinetuneStep, samples: Path, checkpoint: st
 
 def _row(system: str, found: Sequence[Sample], config: FinetuneConfig) -> dict:
     """One line of the table: means over items, leaving out what is undefined for an item."""
-    title, role = ROWS.get(system, (f"{config.input} (floor)", "floor"))
-    title = title.format(context=config.context)
+    names = {"input": config.input, "context": config.context}
+    title, role = ROWS.get(system) or (f"{names[system]} (floor)", "floor")
     against: dict[str, Metrics] = {}
     for other, metrics in found[0].metrics[system].items():
         values = {name: torch.tensor([sample.metrics[system][other][name] for sample in found]) for name in metrics}

@@ -1,4 +1,4 @@
-"""Cards: one YAML file for each experiment of the thesis, with all its variants and what the thesis found."""
+"""Cards: one YAML file for each experiment, with all its variants and what the thesis found, or we expected."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,15 +33,32 @@ class Variant(Config):
 
 
 class Finding(Config):
-    """What the thesis found, and the claim about measured numbers that stands for it."""
+    """What the thesis found, or what is expected of an experiment of ours, and the claim that stands for it."""
 
-    thesis: str = Field(description="the finding; its numbers as they are printed")
+    thesis: str = Field("", description="the thesis' finding; its numbers as they are printed")
+    expected: str = Field("", description="instead: what was expected before it was run")
     here: str = Field("", description="into what a finding that no number can show is translated")
     shows: str = Field(description="the claim, such as song.usdr > bass.usdr + 1")
 
+    @model_validator(mode="after")
+    def _somebody_says_it(self) -> "Finding":
+        if bool(self.thesis) == bool(self.expected):
+            raise ValueError("a finding is either the thesis' own or one that was expected: give one of the two")
+        return self
+
+    @property
+    def said(self) -> str:
+        """The finding in words."""
+        return self.thesis or self.expected
+
+    @property
+    def by_whom(self) -> str:
+        """Whose it is: the thesis', or what was expected here."""
+        return "the thesis found" if self.thesis else "expected"
+
 
 class Card(Config):
-    """An experiment of the thesis."""
+    """An experiment of the thesis, or one of ours that goes further."""
 
     title: str
     source: str = Field(description="where it is described")
@@ -49,7 +66,7 @@ class Card(Config):
     demo: Layer = Field({}, description="laid over that at the demo scale")
     full: Layer = Field({}, description="laid over that at full scale")
     variants: dict[VariantName, Variant] = Field({}, description="what can be run, by name")
-    findings: list[Finding] = Field([], description="of the thesis")
+    findings: list[Finding] = Field([], description="of the thesis, or expected")
     left_out: str = Field("", description="why it cannot be run here")
 
     @model_validator(mode="after")

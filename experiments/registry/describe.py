@@ -44,7 +44,7 @@ def describe_group(group: Group, experiments: Sequence[Experiment], scale: Scale
         lines += ["", f"{experiment.id}: {experiment.what}"]
         lines += [f"  {key}={_word(value)}" for key, value in changed.items()]
     for finding in card.findings:
-        lines += ["", f"The thesis found: {finding.thesis}"]
+        lines += ["", f"{finding.by_whom.capitalize()}: {finding.said}"]
         lines += [f"  Here: {finding.here}"] if finding.here else []
         lines += [f"  Shown if: {' '.join(finding.shows.split())}"]
     return "\n".join(lines)

@@ -16,46 +16,88 @@ WIDTH, HEIGHT = 320, 170
 LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 22
 MAX_POINTS = 120
 LOG_DECADES = 1.5
-# Of interest to the person who trains, not to the one who asks what was learnt: drawn last.
-HOUSEKEEPING = ("lr", "gradient_norm", "steps_per_second")
+HOUSEKEEPING = re.compile(r"(\w+_)?(lr|gradient_norm)|steps_per_second")
+"""How the training went: drawn last."""
+BY_PRODUCTS = re.compile(r"discriminator_\w+|\w+_share|(softmax|residual)_accuracy(_\d+)?")
+"""What comes with the terms of a loss, and there may be many of them."""
+REFERENCES = {
+    "latent_mse": ("latent_mse_untouched", "untouched"),
+    "usdr": ("usdr_input", "input"),
+    "token_accuracy": ("copy_input_accuracy", "copied input"),
+    "token_accuracy_1": ("copy_input_accuracy_1", "copied input"),
+}
+"""What a metric is to be compared with, the same in each validation, and in words: a line in the metric's panel."""
+COMPLEMENTS = {"token_error_1": "token_accuracy_1"}
+"""What says the same as another curve, upside down."""
 
 Points = Sequence[tuple[int, float]]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One small picture: a metric's title, unit and arrow, its splits' last values, and the SVG."""
+    """One small picture: a metric's title, unit and arrow, its splits' last values, a reference, and the SVG.
+
+    `aside` is what interests the person who trains, not the one who asks what was learnt.
+    """
 
     title: str
     unit: str
     arrow: str
     last: list[tuple[str, str, int]]
+    reference: str
     logarithmic: bool
+    aside: bool
     svg: Markup
 
 
 def curve_panels(curves: Curves) -> list[Panel]:
     """A panel for each metric with two points or more in some split: losses first, then validation, then speed.
 
-    Of what is logged for every codebook only the first and the last one are drawn.
+    Of what is logged for every codebook only the first and the last one are drawn, and what a metric is compared with
+    in its own panel.
     """
     panels = []
-    for name in sorted(set(curves) - _middle_codebooks(curves), key=_rank(curves)):
+    for name in sorted(set(curves) - _middle_codebooks(curves) - _told_elsewhere(curves), key=_rank(curves)):
         splits = {split: points for split, points in sorted(curves[name].items()) if len(points) >= 2}
         if not splits:
             continue
-        logarithmic = _spans_decades(name, [value for points in splits.values() for _, value in points])
-        last = [(split, show(points[-1][1], metric_unit(name)), points[-1][0]) for split, points in splits.items()]
-        svg = _draw(metric_label(name), metric_unit(name), splits, logarithmic)
-        panels.append(Panel(metric_label(name), metric_unit(name), metric_arrow(name), last, logarithmic, svg))
+        unit = metric_unit(name)
+        reference, words = _reference(curves, name)
+        values = [value for points in splits.values() for _, value in points]
+        logarithmic = _spans_decades(name, [*values, *([] if reference is None else [reference])])
+        panels.append(
+            Panel(
+                title=metric_label(name),
+                unit=unit,
+                arrow=metric_arrow(name),
+                last=[(split, show(points[-1][1], unit), points[-1][0]) for split, points in splits.items()],
+                reference=f"{words} {show(reference, unit)}" if words else "",
+                logarithmic=logarithmic,
+                aside=bool(HOUSEKEEPING.fullmatch(name) or BY_PRODUCTS.fullmatch(name)),
+                svg=_draw(metric_label(name), unit, splits, logarithmic, reference),
+            )
+        )
     return panels
+
+
+def _reference(curves: Curves, name: str) -> tuple[float | None, str]:
+    """What a validated metric is compared with, and what that is called; None and empty where there is nothing."""
+    other, words = REFERENCES.get(name, ("", ""))
+    points = curves.get(other, {}).get("valid") if "valid" in curves[name] else None
+    return (points[-1][1], words) if points else (None, "")
+
+
+def _told_elsewhere(curves: Curves) -> set[str]:
+    """Names that other panels tell of."""
+    references = {other for name, (other, _) in REFERENCES.items() if name in curves and _reference(curves, name)[1]}
+    return references | {name for name, other in COMPLEMENTS.items() if other in curves}
 
 
 def _middle_codebooks(names: Iterable[str]) -> set[str]:
     """Of names that end in the number of a codebook, all but the first and the last of each kind."""
     numbered: dict[str, list[int]] = {}
     for name in names:
-        if match := re.fullmatch(r"(perplexity|dead)_(\d+)", name):
+        if match := re.fullmatch(r"(perplexity|dead|\w+_accuracy)_(\d+)", name):
             numbered.setdefault(match[1], []).append(int(match[2]))
     return {f"{kind}_{k}" for kind, numbers in numbered.items() for k in numbers if min(numbers) < k < max(numbers)}
 
@@ -92,7 +134,9 @@ def _rank(curves: Curves) -> Callable[[str], tuple[int, str]]:
     """Sort key of the metrics' names."""
 
     def rank(name: str) -> tuple[int, str]:
-        if name in HOUSEKEEPING:
+        if HOUSEKEEPING.fullmatch(name):
+            return (5, name)
+        if BY_PRODUCTS.fullmatch(name):
             return (4, name)
         if name == "loss":
             return (0, name)
@@ -109,13 +153,16 @@ def _spans_decades(name: str, values: Sequence[float]) -> bool:
     return low > 0 and metric_unit(name) != "dB" and math.log10(high / low) > LOG_DECADES
 
 
-def _draw(title: str, unit: str, splits: dict[str, list[tuple[int, float]]], logarithmic: bool) -> Markup:
+def _draw(
+    title: str, unit: str, splits: dict[str, list[tuple[int, float]]], logarithmic: bool, reference: float | None
+) -> Markup:
     thinned = {split: thin(points) for split, points in splits.items()}
     steps = [step for points in thinned.values() for step, *_ in points]
     lows = [low for points in thinned.values() for _, _, low, _ in points]
     highs = [high for points in thinned.values() for *_, high in points]
     first, last = min(steps), max(steps)
-    low, high = min(lows), max(highs)
+    level = [] if reference is None else [reference]
+    low, high = min(lows + level), max(highs + level)
     if low == high:
         low, high = low - (abs(low) / 2 or 1), high + (abs(high) / 2 or 1)
     ticks = log_ticks(low, high) if logarithmic else linear_ticks(low, high)
@@ -133,6 +180,7 @@ def _draw(title: str, unit: str, splits: dict[str, list[tuple[int, float]]], log
         parts.append(f'<text x="{LEFT - 6}" y="{y(tick) + 3.5:.1f}" text-anchor="end">{show_tick(tick)}</text>')
     for tick in linear_ticks(first, last):
         parts.append(f'<text x="{x(tick):.1f}" y="{HEIGHT - 6}" text-anchor="middle">{tick:g}</text>')
+    parts += [f'<path class="line reference" d="M{LEFT} {y(value):.1f}H{WIDTH - RIGHT}"/>' for value in level]
     for split, points in thinned.items():
         name = "valid" if split == "valid" else "train"
         if any(top > bottom for _, _, bottom, top in points):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from codec_ft.atomic import atomic_path
-from experiments.report import tables, wording
+from experiments.report import tables, training_wording, wording
 from experiments.report.curves import curve_panels
 from experiments.report.players import draw_spectrograms, environment, players_view
 from experiments.report.run_folder import Run, finite, mapping, read_run
@@ -41,16 +41,17 @@ def _view(run: Run, pictures: dict[Path, Path]) -> dict[str, Any]:
     results_table = tables.results_table(run.results)
     tokens = tables.token_table(mapping(run.results.get("tokens")))
     overview = tables.overview_table(run.samples)
+    panels = curve_panels(run.curves)
     stem = wording.setting(run.config, "stem")
     remarks = run.results.get("notes")
     return {
         "run": run,
         "remarks": remarks if isinstance(remarks, list) else [],
         "title": wording.setting(run.config, "id") or run.name,
-        "route": wording.route(run.config),
-        "description": wording.describe(run.config),
+        "route": training_wording.route(run.config),
+        "description": training_wording.describe(run.config),
         "facts": _facts(run),
-        "from_scratch": wording.trains_codec(run.config) or wording.trains_separator(run.config),
+        "from_scratch": training_wording.trains_codec(run.config) or training_wording.trains_separator(run.config),
         "headline": wording.headline(run.results, stem),
         "progress": _progress(run),
         "dot_plots": tables.dot_plots(run.results),
@@ -60,7 +61,8 @@ def _view(run: Run, pictures: dict[Path, Path]) -> dict[str, Any]:
         "tokens": tokens,
         "usage": tables.usage_table(mapping(run.results.get("usage"))),
         "definitions": tables.definitions(results_table, with_tokens=bool(tokens)),
-        "panels": curve_panels(run.curves),
+        "panels": [panel for panel in panels if not panel.aside],
+        "aside": [panel for panel in panels if panel.aside],
         "command": f"accelerate launch scripts/train_codec.py {shlex.quote(str(run.path / 'config.yaml'))}",
         "sample_command": f"python scripts/sample.py {shlex.quote(str(run.path))}",
     }
@@ -71,6 +73,8 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     results = run.results
     facts = [
         ("codec", wording.setting(run.config, "codec")),
+        ("loss", training_wording.loss_words(run.config)),
+        ("heard in training", training_wording.shares_heard(run.config)),
         ("steps", wording.show(results.get("steps", run.last_step))),
         ("training time", wording.show_duration(results.get("seconds"))),
         ("trained parameters", wording.show(results.get("parameters"))),

@@ -10,7 +10,7 @@ import jinja2
 import soundfile as sf
 from tqdm import tqdm
 
-from experiments.report import tables, wording
+from experiments.report import tables, training_wording, wording
 from experiments.report.run_folder import CLIPS, Clip, Run, Sample, finite, mapping, printable
 from experiments.report.spectrograms import (
     HIGHEST_DB,
@@ -88,7 +88,7 @@ def _sample_view(run: Run, sample: Sample, number: int, pictures: dict[Path, Pat
     # A sample that says what each of its excerpts is decides their order, too.
     captions = mapping(facts.get("captions"))
     expected: tuple[str, ...] = tuple(captions) or CLIPS
-    if wording.trains_codec(run.config):
+    if training_wording.trains_codec(run.config):
         expected = ("output", "target")
         name += f", {facts['stem']}" if "stem" in facts else ""
     where = f"{seconds:.1f} s"
@@ -108,7 +108,7 @@ def _sample_view(run: Run, sample: Sample, number: int, pictures: dict[Path, Pat
             {
                 "name": clip.name,
                 "label": wording.CLIP_LABELS.get(clip.name, clip.name),
-                "caption": str(captions.get(clip.name) or wording.clip_caption(clip.name, run.config)),
+                "caption": str(captions.get(clip.name) or training_wording.clip_caption(clip.name, run.config)),
                 "wav": relative_url(clip.path, run.path),
                 "png": relative_url(pictures[clip.path], run.path),
                 "seconds": f"{clip.seconds:.3f}".rstrip("0").rstrip("."),

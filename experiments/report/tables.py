@@ -173,13 +173,18 @@ def overview_table(samples: list[Sample]) -> Table | None:
 
 
 def token_table(tokens: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, float]]]]:
-    """Rows `(name, role, [(per cent, share 0..1) per codebook])`, the trained model first; empty without numbers."""
+    """Rows `(name, role, [(per cent, share 0..1) per codebook])`, the trained model first; empty without numbers.
+
+    Codebooks for which a row has no number, since a model predicts the first ones only, get a dash.
+    """
+    names = [*TOKEN_ROWS, *sorted(tokens.keys() - TOKEN_ROWS.keys())]
+    found = {name: tokens[name] for name in names if isinstance(tokens.get(name), list) and tokens[name]}
+    most = max(map(len, found.values()), default=0)
     rows = []
-    for name in [*TOKEN_ROWS, *sorted(tokens.keys() - TOKEN_ROWS.keys())]:
-        values = tokens.get(name)
-        if isinstance(values, list) and values:
-            cells = [(show_percent(value), min(1.0, max(0.0, finite(value) or 0.0))) for value in values]
-            rows.append((TOKEN_ROWS.get(name, name.replace("_", " ")), name, cells))
+    for name, values in found.items():
+        values = [*values, *[None] * (most - len(values))]
+        cells = [(show_percent(value), min(1.0, max(0.0, finite(value) or 0.0))) for value in values]
+        rows.append((TOKEN_ROWS.get(name, name.replace("_", " ")), name, cells))
     return rows
 
 

@@ -12,6 +12,14 @@ from experiments.report.run_folder import finite, mapping, result_rows
 # The metrics that the headline and the small tables speak of, most telling first.
 LEADING_METRICS = ("usdr", "si_sdr", "log_mel_distance")
 
+LOSS_LABELS = {
+    "latent_l1": "latent L1",
+    "latent_cosine": "latent cosine",
+    "softmax": "softmax cross-entropy",
+    "residual": "residual loss",
+}
+"""What people call the terms of a loss that are no metrics."""
+
 CLIP_LABELS = {
     "input": "Input",
     "output": "Output",
@@ -19,6 +27,7 @@ CLIP_LABELS = {
     "quantized_input": "Quantised input",
     "quantized_target": "Quantised target",
     "mixture": "Mixture",
+    "context": "Context",
 }
 
 Verdict = Literal["better", "worse", "same"]
@@ -33,8 +42,8 @@ class Sentence:
 
 
 def metric_label(name: str) -> str:
-    """What people call the metric: its registered heading, or the key with its underscores taken out."""
-    return METRICS[name].name if name in METRICS else name.replace("_", " ")
+    """What people call the metric or loss: its heading, or the key with its underscores taken out."""
+    return METRICS[name].name if name in METRICS else LOSS_LABELS.get(name, name.replace("_", " "))
 
 
 def metric_unit(name: str) -> str:
@@ -99,67 +108,6 @@ def setting(config: Mapping[str, Any], key: str) -> str:
     if isinstance(value, Mapping):
         value = value.get("name", "")
     return "" if value is None else str(value)
-
-
-def input_words(source: str) -> str:
-    """What the model heard, in words: `mixture` or `separated/<separator>`."""
-    kind, _, separator = source.partition("/")
-    if kind == "separated":
-        return f"the stem as separated by “{separator}”" if separator else "the separated stem"
-    return "the mixture" if source in ("", "mixture") else source
-
-
-CODEC_TASKS = ("encodec", "dac")
-"""The trainers of codecs, named here because the trainers themselves take seconds to import."""
-
-
-def trains_codec(config: Mapping[str, Any]) -> bool:
-    """Whether the run trains a codec from scratch, so that its samples are an original and its reconstruction."""
-    return config.get("task") in CODEC_TASKS
-
-
-def trains_separator(config: Mapping[str, Any]) -> bool:
-    """Whether the run trains a separator of all stems."""
-    return config.get("task") == "separator"
-
-
-def route(config: Mapping[str, Any]) -> str:
-    """Where the sound comes from and where it goes, e.g. `mixture → bass`."""
-    if trains_separator(config):
-        return "mixture → stems"
-    if trains_codec(config):
-        return "audio → tokens → audio"
-    return " → ".join(filter(None, (setting(config, "input"), setting(config, "stem"))))
-
-
-def describe(config: Mapping[str, Any]) -> str:
-    """One sentence that says what was trained, for a reader who knows no abbreviation."""
-    if trains_codec(config):
-        return "A neural codec learns to turn music into tokens and back; the output is what is left of the target."
-    if trains_separator(config):
-        return "A separator learns to take every stem out of the mixture; no codec has a part in it."
-    stem, source, codec = (setting(config, key) for key in ("stem", "input", "codec"))
-    if not stem or not source:
-        return ""
-    codec_words = f"the codec “{codec}”" if codec else "a neural codec"
-    return (
-        f"A copy of the encoder of {codec_words} hears {input_words(source)} and learns to answer with what "
-        f"the frozen encoder gives for the clean {stem}; the codec's own quantiser and decoder make it audible."
-    )
-
-
-def clip_caption(name: str, config: Mapping[str, Any]) -> str:
-    """What one player plays, in a few words."""
-    if trains_codec(config):
-        return {"output": "through the codec", "target": "the original"}.get(name, "")
-    stem = setting(config, "stem") or "stem"
-    return {
-        "input": f"{input_words(setting(config, 'input'))}, as the model hears it",
-        "output": "what the model makes of it",
-        "target": f"the clean {stem}",
-        "quantized_input": "the input through the untouched codec",
-        "quantized_target": "the target through the codec: its ceiling",
-    }.get(name, "")
 
 
 def headline(results: Mapping[str, Any], stem: str) -> list[Sentence]:

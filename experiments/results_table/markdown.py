@@ -123,10 +123,11 @@ def _section(section: Section) -> list[str]:
     if card.left_out:
         return [*head, f"Left out: {card.left_out}"]
     rows = [
-        [judged.finding.thesis, _claim(judged.finding.here, judged.verdict), VERDICTS[judged.verdict.kind]]
+        [judged.finding.said, _claim(judged.finding.here, judged.verdict), VERDICTS[judged.verdict.kind]]
         for judged in section.judged
     ]
-    findings = _table(("the thesis found", "here", "verdict"), rows)
+    whose = card.findings[0].by_whom if card.findings else ""
+    findings = _table((whose, "here", "verdict"), rows)
     return [*head, _table(RUN_COLUMNS, [_run_row(entry) for entry in section.entries]), *([findings] if rows else [])]
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from codec_ft.codec_training.adversarial import hinge_generator, least_squares_discriminator
 from codec_ft.codec_training.config import CodecTrainingConfig, DacTrainingConfig, EncodecTrainingConfig
 from codec_ft.codec_training.critic import Critic, CriticStep
-from codec_ft.codec_training.step import CodecStep, held_still
+from codec_ft.codec_training.step import CodecStep
 from codec_ft.codec_training.task import CodecTask
 from codec_ft.codecs.load import load_codec
 from codec_ft.data.dataset import Batch
@@ -81,16 +81,6 @@ def test_a_critic_learns_from_what_the_codec_left(adversarial_config: EncodecTra
     assert float(losses["fake_score"]) == pytest.approx(mean, abs=1e-6)
     assert step.critic.has_learnt
     assert CriticStep(Critic(adversarial_config.discriminators)).state_dict()["critic.updates"] == 0
-
-
-def test_held_still_lets_gradients_through_and_none_in() -> None:
-    layer, frozen = nn.Linear(3, 2), nn.Linear(2, 1)
-    frozen.bias.requires_grad_(False)
-    numbers = noise(4, 3)
-    with held_still(frozen):
-        frozen(layer(numbers)).sum().backward()
-    assert layer.weight.grad is not None and frozen.weight.grad is None
-    assert frozen.weight.requires_grad and not frozen.bias.requires_grad, "as before"
 
 
 # The codec

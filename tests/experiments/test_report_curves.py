@@ -99,3 +99,51 @@ def test_of_many_codebooks_the_first_and_the_last_are_drawn():
     curve = {"train": [(1, 1.0), (2, 2.0)]}
     panels = curve_panels({f"{kind}_{k}": curve for kind in ("perplexity", "dead") for k in range(1, 13)})
     assert sorted(panel.title for panel in panels) == ["dead 1", "dead 12", "perplexity 1", "perplexity 12"]
+
+
+def test_what_a_metric_is_compared_with_is_a_line_in_its_panel():
+    flat, rising = {"valid": [(1, 2.0), (2, 2.0)]}, {"valid": [(1, 1.0), (2, 3.0)]}
+    panels = curve_panels({"usdr": rising, "usdr_input": flat})
+    assert [(panel.title, panel.reference) for panel in panels] == [("uSDR", "input 2.0")]
+    # Half-way between the lowest and the highest value, over the whole width.
+    assert '<path class="line reference" d="M46 78.0H312"/>' in panels[0].svg
+    below = curve_panels({"usdr": rising, "usdr_input": {"valid": [(1, -1.0), (2, -1.0)]}})[0].svg
+    assert '<path class="line reference" d="M46 148.0H312"/>' in below and line_points(below, "valid")[0][1] == 78.0
+    (alone,) = curve_panels({"usdr": rising})
+    assert alone.reference == "" and "reference" not in alone.svg
+
+
+def test_a_reference_without_its_metric_has_a_panel_of_its_own():
+    flat = {"valid": [(1, 2.0), (2, 2.0)]}
+    assert [panel.title for panel in curve_panels({"usdr_input": flat})] == ["usdr input"]
+    assert {panel.title for panel in curve_panels({"usdr_input": flat, "usdr": {"train": flat["valid"]}})} == {
+        "usdr input",
+        "uSDR",
+    }
+
+
+def test_a_fine_tuning_with_everything_stays_readable():
+    """The sum, its terms, the metrics, what comes with the terms, and how the training went."""
+    train = ["loss", "latent_mse", "residual", "adversarial", "residual_accuracy", "latent_mse_share", "residual_share"]
+    train += [f"residual_accuracy_{k}" for k in (1, 2, 3, 4)]
+    train += ["gradient_norm", "lr", "steps_per_second", "discriminator_loss", "discriminator_real_score"]
+    train += ["discriminator_fake_score", "discriminator_gradient_norm", "discriminator_lr"]
+    valid = ["latent_mse", "latent_mse_untouched", "usdr", "usdr_input", "token_accuracy", "token_accuracy_1"]
+    valid += ["copy_input_accuracy", "copy_input_accuracy_1", "token_error_1"]
+    curves: dict = {name: {"train": [(1, 1.0), (2, 0.5)]} for name in train}
+    for name in valid:
+        curves.setdefault(name, {})["valid"] = [(1, 0.4), (2, 0.6)]
+    titles = [panel.title for panel in curve_panels(curves)]
+    assert titles == [
+        *("loss", "adversarial", "latent MSE", "residual loss"),
+        *("token accuracy", "uSDR", "token accuracy 1"),
+        *("discriminator fake score", "discriminator loss", "discriminator real score"),
+        *("latent mse share", "residual accuracy", "residual accuracy 1", "residual accuracy 4", "residual share"),
+        *("discriminator gradient norm", "discriminator lr", "gradient norm", "lr", "steps per second"),
+    ]
+    assert {panel.title: panel.reference for panel in curve_panels(curves) if panel.reference} == {
+        "latent MSE": "untouched 0.600",
+        "uSDR": "input 0.6",
+        "token accuracy": "copied input 0.600",
+        "token accuracy 1": "copied input 0.600",
+    }

@@ -70,6 +70,7 @@ def test_the_page_tells_the_whole_story(make_run: Callable[..., Path]):
         "copy of the input's tokens",
         "Checkpoint chosen on the validation excerpts.",
         "accelerate launch scripts/train_codec.py",
+        "How the training went lr",
         "root: data/demo",
     ):
         assert words in text, words

@@ -1,6 +1,7 @@
 """Whole experiments, tiny: data check, training, samples, results, page."""
 
 import json
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from codec_ft.config import config_hash
 from codec_ft.data.dataset import Item, PairDataset
 from codec_ft.errors import UserError
 from experiments import run as experiments_run
-from experiments.run import run_experiment
+from experiments.run import count_tracks, run_experiment
 from experiments.tasks import make_task, read_config
 
 TINY = [
@@ -33,6 +34,14 @@ TINY = [
 ]
 
 Words = Callable[..., list[str]]
+
+EVERYTHING = [
+    *("input=separated/rough", "context=mixture", "target=quantized", "target_codebooks=2", "balance=true"),
+    *("bridge.kind=transformer", "bridge.gives=latents", "bridge.heads=2", "bridge.layers=1", "bridge.dropout=0.3"),
+    *("losses.latent_l1=1", "losses.residual=0.1", "losses.adversarial=0.1", "residual.form=soft"),
+    *("discriminator.start_step=1", "discriminator.update_every=2", "train.ema_decay=0.9"),
+]
+"""A fine-tuning with whatever there is, dropout included."""
 
 
 @pytest.fixture
@@ -77,9 +86,10 @@ def test_finetuning_from_data_to_page(finetuning: Words, source: str, capsys: py
     assert set(results["tokens"]) >= {"trained", "copy_input", "idempotence", "majority"}
 
     best = torch.load(run.checkpoints / "best.pt", weights_only=True)
-    exported = load_file(run.path / "warm_encoder.safetensors")
+    exported = load_file(run.path / "enhancer.safetensors")
+    assert {f"enhancer.{name}" for name in exported} == best["module"].keys()
     for name, value in exported.items():
-        assert torch.equal(value, best["module"][f"warm_encoder.{name}"])
+        assert torch.equal(value, best["module"][f"enhancer.{name}"])
     assert "Done. Open" in capsys.readouterr().err
 
 
@@ -113,10 +123,13 @@ def test_killed_after_the_last_step_it_finishes_when_run_again(
     assert (run.checkpoints / "last.pt").read_bytes() == last
 
 
-def test_stopped_experiment_equals_an_unbroken_one(finetuning: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("words", [[], EVERYTHING], ids=["warm encoder", "bridge, context and discriminator"])
+def test_stopped_experiment_equals_an_unbroken_one(
+    finetuning: Words, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
     """With the real trainer: Ctrl-C in step 3, then the same command again."""
-    whole = run_experiment(read_config(finetuning("id=whole"), default="demo"))
-    config = read_config(finetuning("id=parted"), default="demo")
+    whole = run_experiment(read_config(finetuning("id=whole", *words), default="demo"))
+    config = read_config(finetuning("id=parted", *words), default="demo")
     read = PairDataset.__getitem__
     with monkeypatch.context() as patch:
 
@@ -132,7 +145,18 @@ def test_stopped_experiment_equals_an_unbroken_one(finetuning: Words, monkeypatc
     states = [torch.load(run.checkpoints / "last.pt", weights_only=True) for run in (whole, parted)]
     for state in states:
         del state["seconds"]
+    assert set(states[0]["modules"]) == ({"encoder", "discriminator"} if words else {"encoder"})
+    if words:
+        assert states[0]["modules"]["discriminator"]["discriminator.updates"] == 2  # in steps 2 and 4
+        assert all(states[0]["modules"]["encoder"]["objective.balancer.norm_sums"] > 0)
     torch.testing.assert_close(*states, rtol=0, atol=0)
+    logged = [[json.loads(line) for line in run.metrics.read_text().splitlines()] for run in (whole, parted)]
+    for lines in logged:
+        for line in lines:
+            line.pop("steps_per_second", None)
+    assert logged[0] == logged[1]
+    if words:
+        assert {"adversarial", "adversarial_share", "discriminator_loss"} <= {key for line in logged[0] for key in line}
     tables = [json.loads(run.results.read_text())["rows"] for run in (whole, parted)]
     assert tables[0] == tables[1]
 
@@ -162,6 +186,46 @@ def test_weights_are_drawn_from_the_seed(finetuning: Words) -> None:
 
     assert torch.equal(weights(), weights("train.steps=9"))
     assert not torch.equal(weights(), weights("train.seed=1"))
+
+
+def test_a_bridge_to_some_codebooks_all_the_way_to_the_page(finetuning: Words) -> None:
+    words = ["bridge.kind=dense", "bridge.codebooks=2", "losses.softmax=1", "losses.latent_mse=100"]
+    run = run_experiment(read_config(finetuning(*words), default="demo"))
+    results = json.loads(run.results.read_text())
+    assert (len(results["tokens"]["trained"]), len(results["tokens"]["copy_input"])) == (2, 3)
+    page = run.path.joinpath("index.html").read_text()
+    assert "A dense layer behind it learns to name the tokens of the clean bass in the first 2 codebooks" in page
+    assert "100 × latent MSE + softmax cross-entropy" in page
+    table = page[page.index("<h3>Token accuracy per codebook") :]
+    trained = re.search(r'<tr class="trained"><th>trained</th>(.*?)</tr>', table)
+    assert trained is not None
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", trained[1])
+    assert len(cells) == 3 and cells[2] == "–" and cells[0].endswith("%")
+
+
+@pytest.mark.parametrize("scope", ["song", "segment"])
+def test_overfitting_is_told_as_such(finetuning: Words, scope: str) -> None:
+    run = run_experiment(read_config(finetuning(f"data.scope={scope}", "data.song=train song 3"), default="demo"))
+    results = json.loads(run.results.read_text())
+    assert (results["report_split"], results["train_tracks"], results["valid_tracks"]) == ("train", 1, 1)
+    assert all(sample.name.startswith("train song 3 @ ") for sample in run.samples.iterdir())
+    assert "what it has learnt by heart, not what it makes of other music" in (run.path / "index.html").read_text()
+
+
+def test_what_is_counted(finetuning: Words, tiny_set: Path) -> None:
+    for words, expected in (
+        ([], {"train_tracks": 4, "valid_tracks": 2}),
+        ([f"data.extra=[{tiny_set}]"], {"train_tracks": 8, "valid_tracks": 2}),
+        (["data.scope=song"], {"train_tracks": 1, "valid_tracks": 1}),
+    ):
+        config = read_config(finetuning(*words), default="demo")
+        assert count_tracks(make_task(config), config) == expected
+
+
+def test_what_one_of_several_inputs_lacks_is_told_before_training(finetuning: Words) -> None:
+    for words in (["train_inputs={mixture: 1, separated/none: 1}"], ["context=separated/none"]):
+        with pytest.raises(UserError, match="separated/none"):
+            run_experiment(read_config(finetuning(*words), default="demo"))
 
 
 def test_codec_training_from_data_to_codec(tmp_path: Path, tiny_set: Path) -> None:

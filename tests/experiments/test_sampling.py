@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from test_run import TINY
 
 from codec_ft.errors import UserError
@@ -77,7 +78,81 @@ def test_mistakes(trained: Path, tmp_path: Path) -> None:
         load_run(trained, "tokens", "cpu")
     with pytest.raises(UserError, match="--device warp: cannot be used here"):
         load_run(trained, None, "warp")
-    (trained / "checkpoints" / "best.pt").rename(trained / "checkpoints" / "away.pt")
+    best, away = (trained / "checkpoints" / name for name in ("best.pt", "away.pt"))
+    state = torch.load(best, weights_only=True)
+    best.rename(away)
+    torch.save({**state, "module": {f"old.{name}": value for name, value in state["module"].items()}}, best)
+    with pytest.raises(UserError, match="its checkpoint does not fit its configuration; another version"):
+        load_run(trained, None, "cpu")
+    best.unlink()
     with pytest.raises(UserError, match=r"best\.pt: no such checkpoint"):
         load_run(trained, None, "cpu")
-    (trained / "checkpoints" / "away.pt").rename(trained / "checkpoints" / "best.pt")
+    away.rename(best)
+
+
+@pytest.fixture(scope="module")
+def hears_two(tmp_path_factory: pytest.TempPathFactory, tiny_set: Path, tiny_codec_folder: Path) -> Path:
+    """A run folder of a fine-tuning that hears the mixture beside a separated stem, with a bridge behind it."""
+    runs = tmp_path_factory.mktemp("runs")
+    words = [f"codec={tiny_codec_folder}", f"data.root={tiny_set}", f"runs={runs}", *TINY]
+    words += ["input=separated/rough", "context=mixture", "train.optimizer.learning_rate=0.01"]
+    words += ["bridge.kind=rotary", "bridge.gives=latents", "bridge.heads=2", "bridge.layers=1"]
+    return run_experiment(read_config(words, default="demo")).path
+
+
+def of_song(tiny_set: Path, number: int) -> dict[str, Path]:
+    """Both files of a test track."""
+    name = f"test song {number}"
+    return {
+        "audio": tiny_set / "separated" / "rough" / "test" / name / "bass.wav",
+        "context": tiny_set / "test" / name / "mixture.wav",
+    }
+
+
+def test_a_file_and_its_context(hears_two: Path, tiny_set: Path) -> None:
+    files = of_song(tiny_set, 1)
+    folder = sample_file(hears_two, **files, **{**HOW, "start": 0.5, "seconds": 1.0})
+    assert {path.stem for path in folder.glob("*.wav")} == {"input", "context", "output", "quantized_input"}
+    assert {soundfile.info(path).frames for path in folder.glob("*.wav")} == {8000}
+    facts = json.loads((folder / "sample.json").read_text())
+    assert (facts["track"], facts["context"], facts["seconds"]) == ("bass.wav", "mixture.wav", 1.0)
+    # It is what the same excerpt of the track gives.
+    track = sample_track(hears_two, "test song 1", **{**HOW, "start": 0.5, "seconds": 1.0})
+    waves = []
+    for place in (folder, track):
+        scale = json.loads((place / "sample.json").read_text())["scale"]
+        waves.append(soundfile.read(place / "output.wav")[0] / scale)
+    np.testing.assert_allclose(waves[0], waves[1], atol=3e-3)
+    assert {path.stem for path in track.glob("*.wav")} == {
+        *("input", "output", "quantized_input", "quantized_target", "target", "mixture"),
+    }
+    # Another context makes another output.
+    silent = hears_two.parent / "silent.wav"
+    soundfile.write(silent, np.zeros(16000), 8000)
+    before = (folder / "output.wav").read_bytes()
+    sample_file(hears_two, files["audio"], context=silent, **{**HOW, "start": 0.5, "seconds": 1.0})
+    assert (folder / "output.wav").read_bytes() != before
+
+
+def test_a_context_at_another_rate(hears_two: Path, tiny_set: Path, tmp_path: Path) -> None:
+    """The same music, whose lengths in samples do not divide."""
+    soundfile.write(tmp_path / "mix.wav", np.zeros(88199), 44100)
+    folder = sample_file(hears_two, of_song(tiny_set, 0)["audio"], context=tmp_path / "mix.wav", **HOW)
+    lengths = {soundfile.info(path).frames for path in folder.glob("*.wav")}
+    assert len(lengths) == 1 and lengths <= {15999, 16000}
+
+
+def test_mistakes_with_a_context(trained: Path, hears_two: Path, tiny_set: Path, tmp_path: Path) -> None:
+    files = of_song(tiny_set, 0)
+    with pytest.raises(UserError, match=r"hears mixture beside its input\. Give that of the same music with --context"):
+        sample_file(hears_two, files["audio"], **HOW)
+    with pytest.raises(UserError, match=r"--context .*mixture\.wav: .* hears nothing beside its input\. Leave it out"):
+        sample_file(trained, **files, **HOW)
+    soundfile.write(tmp_path / "short.wav", np.zeros(15900), 8000)
+    with pytest.raises(UserError, match=r"short\.wav: lasts 1\.988 s, but .*bass\.wav lasts 2\.000 s\. Give the same"):
+        sample_file(hears_two, files["audio"], context=tmp_path / "short.wav", **HOW)
+    with pytest.raises(UserError, match=r"gone\.wav"):
+        sample_file(hears_two, files["audio"], context=tmp_path / "gone.wav", **HOW)
+    with pytest.raises(UserError, match=r"hears mixture") as caught:
+        sample_file(hears_two, tmp_path / "gone.wav", **HOW)
+    assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""A tiny fine-tuning: mixture -> bass."""
+"""A tiny fine-tuning: mixture -> bass; and a codec of another kind."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import DacConfig, DacModel
 
+from codec_ft.codecs.dac import DacCodec
 from codec_ft.codecs.encodec import EncodecCodec
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.task import FinetuneTask
@@ -38,3 +40,23 @@ def lively_task(make_task: Callable[..., FinetuneTask]) -> Callable[..., Finetun
         return task
 
     return make
+
+
+@pytest.fixture
+def dac() -> DacCodec:
+    """A tiny DAC with random weights (K=3, V=16, codes of two numbers, hop 20 at 8 kHz)."""
+    torch.manual_seed(0)
+    config = DacConfig(
+        sampling_rate=8000,
+        encoder_hidden_size=4,
+        downsampling_ratios=[4, 5],
+        decoder_hidden_size=8,
+        n_codebooks=3,
+        codebook_size=16,
+        codebook_dim=2,
+    )
+    model = DacModel(config)
+    for layer in model.modules():  # as drawn by transformers, the weights let next to nothing through
+        if isinstance(layer, torch.nn.Conv1d):
+            torch.nn.init.normal_(layer.weight, std=(layer.in_channels * layer.kernel_size[0]) ** -0.5)
+    return DacCodec(model, "dac")

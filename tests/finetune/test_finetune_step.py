@@ -8,8 +8,9 @@ from torch import Tensor
 
 from codec_ft.codecs.encodec import EncodecCodec
 from codec_ft.data.dataset import Batch, collate
-from codec_ft.finetune.task import FinetuneTask
+from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.step import FinetuneStep
+from codec_ft.finetune.task import FinetuneTask
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -21,9 +22,14 @@ def batch() -> Batch:
     return Batch(0.3 * noise(2, 1, 407), 0.3 * noise(2, 1, 407, seed=1), ["a", "b"])
 
 
-def make_step(codec: EncodecCodec, start: str = "pretrained", target: str = "latents") -> FinetuneStep:
+def make_step(codec: EncodecCodec, start: str = "pretrained", target: str = "latents", **more: object) -> FinetuneStep:
     torch.manual_seed(0)
-    return FinetuneStep(codec, start=start, target=target)  # type: ignore[arg-type]
+    return FinetuneStep(codec, FinetuneConfig.model_validate({"id": "x", "start": start, "target": target, **more}))
+
+
+def warm_encoder(step: FinetuneStep) -> torch.nn.Module:
+    assert step.enhancer.warm_encoder is not None
+    return step.enhancer.warm_encoder
 
 
 def bits(module: torch.nn.Module) -> dict[str, bytes]:
@@ -38,7 +44,7 @@ def test_not_one_bit_of_the_codec_changes(
     tiny_codec: EncodecCodec, batch: Batch, optimizer: type[torch.optim.Adam], target: str
 ) -> None:
     step = make_step(tiny_codec, target=target)
-    codec_before, warm_before = bits(tiny_codec), bits(step.warm_encoder)
+    codec_before, warm_before = bits(tiny_codec), bits(warm_encoder(step))
     assert any("codebook.embed" in name for name in codec_before)
     # Even an optimiser that was given everything, with weight decay, finds nothing to move in the codec.
     everything = [*step.parameters(), *tiny_codec.parameters()]
@@ -51,10 +57,10 @@ def test_not_one_bit_of_the_codec_changes(
         step.separate(batch.input)
         step.reference(batch.target)
     assert bits(tiny_codec) == codec_before
-    warm_after = bits(step.warm_encoder)
-    trained = {name for name, _ in step.warm_encoder.named_parameters()}
+    warm_after = bits(warm_encoder(step))
+    trained = {name for name, _ in warm_encoder(step).named_parameters()}
     assert {name for name in warm_before if warm_after[name] != warm_before[name]} == trained
-    assert step.training and step.warm_encoder.training
+    assert step.training and warm_encoder(step).training
     assert not any(module.training for module in tiny_codec.modules())
     assert all(parameter.grad is None for parameter in tiny_codec.parameters())
 
@@ -62,7 +68,7 @@ def test_not_one_bit_of_the_codec_changes(
 def test_the_codec_is_no_part_of_the_step(tiny_codec: EncodecCodec) -> None:
     step = make_step(tiny_codec)
     assert step.codec is tiny_codec
-    assert all(name.startswith("warm_encoder.") for name in step.state_dict())
+    assert all(name.startswith("enhancer.warm_encoder.") for name in step.state_dict())
     theirs = {value.data_ptr() for value in [*tiny_codec.parameters(), *tiny_codec.buffers()]}
     mine = {value.data_ptr() for value in [*step.parameters(), *step.buffers()]}
     assert theirs.isdisjoint(mine)
@@ -74,9 +80,9 @@ def test_a_pretrained_start_gives_the_codec_s_latents_and_a_random_one_does_not(
     tiny_codec: EncodecCodec, batch: Batch
 ) -> None:
     latents = tiny_codec.encode(batch.input)
-    torch.testing.assert_close(make_step(tiny_codec).warm_encoder(batch.input), latents, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(warm_encoder(make_step(tiny_codec))(batch.input), latents, rtol=1e-4, atol=1e-5)
     random = make_step(tiny_codec, "random")
-    found = random.warm_encoder(batch.input)
+    found = warm_encoder(random)(batch.input)
     assert found.shape == latents.shape
     assert float((found - latents).pow(2).mean()) > 0.1 * float(latents.var())
     assert {n: p.shape for n, p in random.named_parameters()} == {
@@ -89,8 +95,8 @@ def test_both_kinds_of_target(tiny_codec: EncodecCodec, batch: Batch) -> None:
     latents = tiny_codec.encode(batch.target)
     codes, quantized = tiny_codec.quantize(latents)
     assert not torch.allclose(latents, quantized, atol=1e-2)
-    assert torch.equal(make_step(tiny_codec).target_latents(batch.target), latents)
-    found = make_step(tiny_codec, target="quantized").target_latents(batch.target)
+    assert torch.equal(make_step(tiny_codec).wanted(batch).latents, latents)
+    found = make_step(tiny_codec, target="quantized").wanted(batch).latents
     tables = [layer.codebook.embed for layer in tiny_codec.layers]
     by_hand = sum(table[codes[:, k]].transpose(1, 2) for k, table in enumerate(tables))
     assert torch.equal(found, quantized)
@@ -101,7 +107,7 @@ def test_both_kinds_of_target(tiny_codec: EncodecCodec, batch: Batch) -> None:
 def test_the_loss_is_the_mean_squared_error(tiny_codec: EncodecCodec, batch: Batch, target: str) -> None:
     step = make_step(tiny_codec, "random", target)
     losses = step(batch)
-    found = step.warm_encoder(batch.input).detach().double().numpy()
+    found = warm_encoder(step)(batch.input).detach().double().numpy()
     wanted = tiny_codec.encode(batch.target)
     if target == "quantized":
         wanted = tiny_codec.quantize(wanted)[1]
@@ -119,9 +125,9 @@ def test_a_start_from_the_target_itself_has_no_loss(tiny_codec: EncodecCodec, ba
 
 def test_targets_stay_exact_under_autocast(tiny_codec: EncodecCodec, batch: Batch) -> None:
     step = make_step(tiny_codec)
-    target, reference = step.target_latents(batch.target), step.reference(batch.target)
+    target, reference = step.wanted(batch).latents, step.reference(batch.target)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(step.target_latents(batch.target), target)
+        assert torch.equal(step.wanted(batch).latents, target)
         assert torch.equal(step.reference(batch.target).quantized_target, reference.quantized_target)
         losses, separation = step(batch), step.separate(batch.input)
     assert losses["loss"].dtype == separation.latents.dtype == separation.output.dtype == torch.float32
@@ -162,10 +168,10 @@ def test_separating_with_an_untouched_copy_copies_the_input(tiny_codec: EncodecC
 
 def test_what_the_output_is_decoded_from(tiny_codec: EncodecCodec, batch: Batch) -> None:
     step = make_step(tiny_codec, "random").eval()
-    codes, latents = step.separate(batch.input, "codes"), step.separate(batch.input, "latents")
+    codes, latents = (step.separate(batch.input, decode=decode) for decode in ("codes", "latents"))
     assert not codes.output.requires_grad and not codes.latents.requires_grad
     with torch.no_grad():  # with gradients, torch takes other kernels, which round otherwise
-        warm = step.warm_encoder(batch.input)
+        warm = warm_encoder(step)(batch.input)
         from_codes = tiny_codec.decode(tiny_codec.codes_to_latents(codes.codes), 407)
         from_latents = tiny_codec.decode(warm, 407)
     assert torch.equal(codes.latents, warm) and torch.equal(latents.latents, warm)

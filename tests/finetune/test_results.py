@@ -16,8 +16,9 @@ from torch import Tensor
 from codec_ft.data.dataset import collate
 from codec_ft.data.excerpts import Excerpt
 from codec_ft.data.tracks import find_tracks
+from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.results import MAJORITY_EXCERPTS, report
-from codec_ft.finetune.sample import excerpt_folder, save_sample, separate_sample
+from codec_ft.finetune.sample import excerpt_folder, other_floors, save_sample, separate_sample
 from codec_ft.finetune.task import FinetuneTask
 from codec_ft.metrics.registry import METRICS, waveform_metrics
 
@@ -49,7 +50,7 @@ def direct(tiny_set: Path) -> Callable[[FinetuneTask, str], list[dict[str, Any]]
             target, mixture = (read(tiny_set / "test" / name / f"{stem}.wav") for stem in ("bass", "mixture"))
             rough = read(tiny_set / "separated" / "rough" / "test" / name / "bass.wav")
             heard = mixture if source == "mixture" else rough
-            warm, untouched, clean = task.step.warm_encoder(heard), codec.encode(heard), codec.encode(target)
+            warm, untouched, clean = task.step.enhancer(heard).latents, codec.encode(heard), codec.encode(target)
             codes = {key: codec.quantize(x)[0] for key, x in {"warm": warm, "copy": untouched, "clean": clean}.items()}
             audio = {key: codec.decode(codec.codes_to_latents(x), 16000) for key, x in codes.items()}
             found.append(
@@ -214,7 +215,81 @@ def test_the_output_can_be_decoded_from_the_latents(lively_task: MakeTask, tiny_
     report(task, task.step, tmp_path, "", CPU)
     mixture = read(tiny_set / "test" / "test song 1" / "mixture.wav")
     with torch.no_grad():
-        wanted = task.codec.decode(task.step.warm_encoder(mixture), 16000)
+        wanted = task.codec.decode(task.step.enhancer(mixture).latents, 16000)
     side_car = json.loads((tmp_path / "test song 1 @ 0.0 s" / "sample.json").read_text())
     written = read(tmp_path / "test song 1 @ 0.0 s" / "output.wav") / side_car["scale"]
     torch.testing.assert_close(written, wanted, rtol=0, atol=1e-4 / side_car["scale"])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"losses": {"softmax": 1.0}, "bridge": {"kind": "dense", "codebooks": 2}},
+        {"target": "quantized", "target_codebooks": 2},
+    ],
+    ids=["a bridge to two codebooks", "a target of two codebooks"],
+)
+def test_a_model_of_two_codebooks_is_reported_on_two(lively_task: MakeTask, tmp_path: Path, settings: dict) -> None:
+    task = lively_task(**settings)
+    tokens = report(task, task.step, tmp_path, "", CPU)["tokens"]
+    assert [len(tokens[name]) for name in ("trained", "copy_input", "majority", "idempotence")] == [2, 3, 3, 3]
+    side_car = json.loads((tmp_path / "test song 0 @ 0.0 s" / "sample.json").read_text())
+    assert {name: len(values) for name, values in side_car["token_accuracy"].items()} == {
+        "trained": 2,
+        "copy_input": 3,
+        "idempotence": 3,
+    }
+    heard, target = (read(tmp_path / "test song 0 @ 0.0 s" / f"{name}.wav") for name in ("input", "target"))
+    heard, target = heard / side_car["scale"], target / side_car["scale"]
+    codes = task.step.separate(heard).codes
+    with torch.no_grad():
+        decoded = task.codec.decode(task.codec.codes_to_latents(codes), 16000)
+    written = read(tmp_path / "test song 0 @ 0.0 s" / "output.wav") / side_car["scale"]
+    assert codes.shape == (1, 2, 800)
+    # The wavs are rounded to 16 bit, which moves a code here and there.
+    assert float((written - decoded).square().mean()) < 0.05 * float(written.square().mean())
+
+
+def test_what_is_heard_beside_the_input_is_a_floor(lively_task: MakeTask, tiny_set: Path, tmp_path: Path) -> None:
+    task = lively_task(context="separated/rough")
+    outcome = report(task, task.step, tmp_path, "", CPU)
+    assert [row["system"] for row in outcome["rows"]] == [
+        "mixture (floor)",
+        "separated/rough (floor)",
+        "untouched encoder",
+        "output",
+        "quantized_target (ceiling)",
+    ]
+    assert outcome["rows"][1]["role"] == "floor"
+    folder = tmp_path / "test song 1 @ 0.0 s"
+    assert {path.stem for path in folder.glob("*.wav")} == {*WAVS, "context"}
+    side_car = json.loads((folder / "sample.json").read_text())
+    assert (side_car["input"], side_car["context"]) == ("mixture", "separated/rough")
+    rough = read(tiny_set / "separated" / "rough" / "test" / "test song 1" / "bass.wav")
+    torch.testing.assert_close(read(folder / "context.wav") / side_car["scale"], rough, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "floors"),
+    [
+        ({}, {}),
+        ({"input": "separated/a"}, {"mixture": "mixture"}),
+        ({"input": "separated/a", "context": "mixture"}, {"mixture": "mixture"}),
+        ({"input": "mixture", "context": "separated/a"}, {"context": "separated/a"}),
+        ({"input": "separated/a", "context": "separated/b"}, {"mixture": "mixture", "context": "separated/b"}),
+        ({"input": "noise"}, {"mixture": "mixture"}),
+    ],
+)
+def test_floors_beside_the_input(settings: dict, floors: dict) -> None:
+    assert other_floors(FinetuneConfig.model_validate({"id": "x", **settings})) == floors
+
+
+def test_what_was_learnt_by_heart_is_reported_on_itself(lively_task: MakeTask, tiny_set: Path, tmp_path: Path) -> None:
+    data = {"root": tiny_set, "seconds": 0.5, "report_seconds": 2.0, "scope": "segment", "song": "train song 1"}
+    task = lively_task(data=data)
+    outcome = report(task, task.step, tmp_path, "", CPU)
+    assert (outcome["report_split"], outcome["excerpts"]) == ("train", 1)
+    assert outcome["excerpt_seconds"] == 0.5, "as long as what was learnt"
+    (folder,) = tmp_path.iterdir()
+    assert folder.name.startswith("train song 1 @ ")
+    assert soundfile.info(folder / "output.wav").frames == 4000

@@ -145,6 +145,36 @@ def test_it_learns_in_training_mode_only() -> None:
         assert gradient(balancer, {"a": 6 * output.sum()}, output).item() == pytest.approx(3.0)
 
 
+def test_a_weighted_sum_leads_back_every_way_there_is() -> None:
+    """A layer behind the output: the output gets what it gets from `forward`, and the layer its own loss's gradient."""
+    target = noise(3, 1, 50, seed=1)
+    layer = torch.tensor(2.0, requires_grad=True)
+    found = []
+    for combine in (Balancer.forward, Balancer.weighted_sum):
+        output = torch.zeros(3, 1, 50, requires_grad=True)
+        losses = {"near": quadratic(output, target, 4.0), "behind": (layer * output).sum() + 3 * layer}
+        balancer = Balancer({"near": 1.0, "behind": 3.0}, total_norm=2.0)
+        total = combine(balancer, losses, output)
+        found.append(torch.autograd.grad(total, [output, layer], allow_unused=True))
+        # Lengths of the gradients at zero: those of the targets times 4, and 2 times the root of 50.
+        factors = 2.0 * 0.25 / (4 * norm(target)), 2.0 * 0.75 / (2 * math.sqrt(50))
+        value = factors[0] * losses["near"] + factors[1] * losses["behind"]
+        assert total.item() == pytest.approx(value.item(), rel=1e-5)
+    (surrogate, no_way), (output_gradient, layer_gradient) = found
+    torch.testing.assert_close(surrogate, output_gradient)
+    assert no_way is None and layer_gradient.item() == pytest.approx(3 * factors[1], rel=1e-5)
+
+
+def test_a_weighted_sum_learns_and_refuses_as_the_rest_does() -> None:
+    balancer = Balancer({"a": 1.0, "off": 0.0}, decay=0.5)
+    output = torch.zeros(1, 1, 1, requires_grad=True)
+    values = [balancer.weighted_sum({"a": length * (output + 1).sum()}, output).item() for length in (8.0, 2.0)]
+    assert values == pytest.approx([1.0, 2 / 4])  # averages 8 and (8/2 + 2) / 1.5 = 4
+    assert balancer.shares["a"].item() == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="do not fit the balancer's weights"):
+        balancer.weighted_sum({"typo": output.sum()}, output)
+
+
 def test_it_goes_on_from_its_state() -> None:
     output = torch.zeros(2, 1, 5, requires_grad=True)
 

@@ -17,10 +17,13 @@ from codec_ft.codecs.residual import ResidualCodec
 from codec_ft.finetune.losses.soft_labels import code_spacing, layer_labels
 
 CHUNK_FRAMES = 128
-"""Frames whose probabilities live at once on a CPU: with 1024 codes, 1 to 2 MB for each layer. More are no faster."""
+"""Frames computed at once on a CPU: up to four times their probabilities live for each layer, 2 MB of 1024 codes.
+
+Fewer are slower, more are no faster.
+"""
 
 GPU_CHUNK_FRAMES = 2048
-"""The same on a GPU, where the number of kernels counts rather than their size: some 30 MB for each layer."""
+"""The same on a GPU, where the number of kernels counts more than their size: up to 30 MB for each layer."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,9 @@ def residual_loss(
     For a codec whose codes are the nearest by angle, the scores are the cosines. The soft code is then the mean of the
     projected codes, which is the projection of the mean code: the projection is affine, and probabilities sum to one.
 
-    Frames are computed in chunks, and the backward pass computes each chunk again: the probabilities `[K', V,
-    chunk_frames]` are all that ever lives of them, whatever B and T. The gradient can be taken once, not twice (no
-    second derivatives). Whatever the precision of the latents, and autocast or not, the codec's own precision is
-    computed in.
+    Frames are computed in chunks, and the backward pass computes each chunk again, so that no more than the
+    probabilities `[K', V, chunk_frames]` ever live, whatever B, T and D. There are no second derivatives. The codec's
+    own precision is computed in, whatever that of the latents, and autocast or not.
 
     Args:
         codec: frozen; no gradient reaches it.

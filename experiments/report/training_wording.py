@@ -1,0 +1,163 @@
+"""What a run has trained, in plain words; its configuration says it all."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.report.run_folder import finite, mapping
+from experiments.report.wording import metric_label, setting, show_percent
+
+CODEC_TASKS = ("encodec", "dac")
+"""The trainers of codecs, named here because the trainers themselves take seconds to import."""
+
+BRIDGES = {"dense": "a dense layer", "transformer": "a causal transformer", "rotary": "a bidirectional transformer"}
+
+BY_HEART = {"song": "one song of the training set", "segment": "one excerpt of one training song"}
+"""What a fine-tuning of less than the whole set overfits."""
+
+
+def trains_codec(config: Mapping[str, Any]) -> bool:
+    """Whether the run trains a codec from scratch, so that its samples are an original and its reconstruction."""
+    return config.get("task") in CODEC_TASKS
+
+
+def trains_separator(config: Mapping[str, Any]) -> bool:
+    """Whether the run trains a separator of all stems."""
+    return config.get("task") == "separator"
+
+
+def route(config: Mapping[str, Any]) -> str:
+    """Where the sound comes from and where it goes, e.g. `separated/spectrogram + mixture → bass`."""
+    if trains_separator(config):
+        return "mixture → stems"
+    if trains_codec(config):
+        return "audio → tokens → audio"
+    stem, source = setting(config, "stem"), setting(config, "input")
+    source = {"noisy": f"{stem} + noise", "target": stem}.get(source, source)
+    heard = " + ".join(filter(None, (source, setting(config, "context"))))
+    return " → ".join(filter(None, (heard, stem)))
+
+
+def describe(config: Mapping[str, Any]) -> str:
+    """What was trained, in one to three sentences, for a reader who knows no abbreviation."""
+    if trains_codec(config):
+        return "A neural codec learns to turn music into tokens and back; the output is what is left of the target."
+    if trains_separator(config):
+        return "A separator learns to take every stem out of the mixture; no codec has a part in it."
+    if not setting(config, "stem") or not setting(config, "input"):
+        return ""
+    hears = f"{_encoder(config)} hears {input_words(setting(config, 'input'), config)}"
+    context = setting(config, "context")
+    if context:
+        hears += f", and beside it {input_words(context, config)}"
+    bridge = mapping(config.get("bridge"))
+    behind = BRIDGES.get(str(bridge.get("kind")), "")
+    if not behind:
+        learns = f"{hears}{',' if context else ''} and learns to answer with {_target(config)}"
+    elif bridge.get("gives") == "codes":
+        learns = f"{hears}. {behind.capitalize()} behind it learns to name {_codes(config)}"
+    elif setting(config, "encoder") == "frozen":
+        learns = f"{hears}. {behind.capitalize()} behind it learns to answer with {_target(config)}"
+    else:
+        learns = f"{hears}. With {behind} behind it, it learns to answer with {_target(config)}"
+    return f"{learns}; {_decoding(config)}.{_by_heart(config)}"
+
+
+def input_words(source: str, config: Mapping[str, Any]) -> str:
+    """What the model heard, in words: `mixture`, `separated/<separator>`, `target`, `noisy` or `noise`."""
+    kind, _, separator = source.partition("/")
+    if kind == "separated":
+        return f"the stem as separated by “{separator}”" if separator else "the separated stem"
+    clean = f"the clean {setting(config, 'stem') or 'stem'}"
+    level = finite(mapping(config.get("data")).get("noise_db"))
+    noisy = f"{clean} in white noise" + (f", {level:g} dB below it" if level is not None else "")
+    words = {"": "the mixture", "mixture": "the mixture", "target": clean, "noisy": noisy, "noise": "white noise"}
+    return words.get(source, source)
+
+
+def shares_heard(config: Mapping[str, Any]) -> str:
+    """The inputs that training drew from, with their shares; empty where it heard one."""
+    shares = {name: finite(share) or 0.0 for name, share in mapping(config.get("train_inputs")).items()}
+    total = sum(shares.values())
+    if total <= 0:
+        return ""
+    return ", ".join(f"{show_percent(share / total)} {name}" for name, share in shares.items())
+
+
+def loss_words(config: Mapping[str, Any]) -> str:
+    """The terms of a fine-tuning's loss with their weights, e.g. `latent MSE + 0.1 × residual loss`."""
+    weights = {name: finite(weight) or 0.0 for name, weight in mapping(config.get("losses")).items()}
+    total = sum(weights.values())
+    if total <= 0:
+        return ""
+    layers = mapping(config.get("residual")).get("codebooks")
+    terms = []
+    for name, weight in weights.items():
+        label = metric_label(name)
+        if name == "residual" and layers:
+            label += f" of {layers} codebook{'s' if layers != 1 else ''}"
+        if config.get("balance") and weight:
+            terms.append(f"{show_percent(weight / total)} {label}")
+        elif weight:
+            terms.append(label if weight == 1 else f"{weight:g} × {label}")
+    return f"{', '.join(terms)} of the gradient" if config.get("balance") else " + ".join(terms)
+
+
+def clip_caption(name: str, config: Mapping[str, Any]) -> str:
+    """What one player plays, in a few words."""
+    if trains_codec(config):
+        return {"output": "through the codec", "target": "the original"}.get(name, "")
+    context = setting(config, "context")
+    return {
+        "input": f"{input_words(setting(config, 'input'), config)}, as the model hears it",
+        "context": f"{input_words(context, config)}, heard beside the input",
+        "mixture": "heard beside the input" if context == "mixture" else "",
+        "output": "what the model makes of it",
+        "target": f"the clean {setting(config, 'stem') or 'stem'}",
+        "quantized_input": "the input through the untouched codec",
+        "quantized_target": "the target through the codec: its ceiling",
+    }.get(name, "")
+
+
+def _encoder(config: Mapping[str, Any]) -> str:
+    codec = setting(config, "codec")
+    of_codec = f"of the codec “{codec}”" if codec else "of a neural codec"
+    if setting(config, "encoder") == "frozen":
+        return f"The encoder {of_codec}, as it is,"
+    if setting(config, "start") == "random":
+        return f"An encoder like that {of_codec}, but with random weights at the start,"
+    return f"A copy of the encoder {of_codec}"
+
+
+def _target(config: Mapping[str, Any]) -> str:
+    words = f"what the frozen encoder gives for the clean {setting(config, 'stem')}"
+    if setting(config, "target") != "quantized":
+        return words
+    count = setting(config, "target_codebooks")
+    return f"{words}, quantised with {f'its first {count}' if count else 'all'} codebooks"
+
+
+def _codes(config: Mapping[str, Any]) -> str:
+    count = mapping(config.get("bridge")).get("codebooks")
+    which = "" if not count else " in the first codebook" if count == 1 else f" in the first {count} codebooks"
+    return f"the tokens of the clean {setting(config, 'stem')}{which}"
+
+
+def _decoding(config: Mapping[str, Any]) -> str:
+    bridge = mapping(config.get("bridge"))
+    if setting(config, "decode") == "latents":
+        codes = str(bridge.get("kind")) in BRIDGES and bridge.get("gives") == "codes"
+        what = "the encoder's answer" if codes else "it"
+        return f"the codec's own decoder makes {what} audible, unquantised"
+    if str(bridge.get("kind")) in BRIDGES and bridge.get("gives") == "codes":
+        return "the codec's own decoder makes them audible"
+    return "the codec's own quantiser and decoder make it audible"
+
+
+def _by_heart(config: Mapping[str, Any]) -> str:
+    what = BY_HEART.get(setting(config, "scope"))
+    if not what:
+        return ""
+    return (
+        f" All that it hears is {what}, and the samples are of just that: they show what it has learnt by heart, not "
+        "what it makes of other music."
+    )

@@ -1,0 +1,171 @@
+"""What a page says was trained."""
+
+from typing import Any
+
+import pytest
+
+from codec_ft.codec_training.config import RECIPES
+from codec_ft.config import to_dict
+from codec_ft.finetune.bridges.make import TRANSFORMERS
+from codec_ft.finetune.config import FinetuneConfig
+from experiments.report.training_wording import (
+    BRIDGES,
+    CODEC_TASKS,
+    clip_caption,
+    describe,
+    input_words,
+    loss_words,
+    route,
+    shares_heard,
+)
+
+
+def finetuning(**settings: Any) -> dict[str, Any]:
+    """A resolved configuration, as a run folder holds it."""
+    return to_dict(FinetuneConfig.model_validate({"id": "x", **settings}))
+
+
+ROTARY = {"kind": "rotary", "gives": "latents"}
+CODES = {"bridge": {"kind": "transformer", "gives": "codes"}, "losses": {"softmax": 1.0}}
+
+
+def test_the_description_names_stem_input_and_codec() -> None:
+    config = {"stem": "drums", "input": "separated/spectrogram", "codec": {"name": "dac_16khz"}}
+    text = describe(config)
+    assert all(words in text for words in ("clean drums", "separated by “spectrogram”", "“dac_16khz”"))
+    assert describe({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (
+            {},
+            "A copy of the encoder of the codec “demo” hears the mixture and learns to answer with what the frozen "
+            "encoder gives for the clean bass; the codec's own quantiser and decoder make it audible.",
+        ),
+        (
+            {"input": "separated/rough", "context": "mixture", "bridge": ROTARY},
+            "A copy of the encoder of the codec “demo” hears the stem as separated by “rough”, and beside it the "
+            "mixture. With a bidirectional transformer behind it, it learns to answer with what the frozen encoder "
+            "gives for the clean bass; the codec's own quantiser and decoder make it audible.",
+        ),
+        (
+            {"context": "separated/rough", "start": "random", "codec": "dac_44khz"},
+            "An encoder like that of the codec “dac_44khz”, but with random weights at the start, hears the mixture, "
+            "and beside it the stem as separated by “rough”, and learns to answer with what the frozen encoder gives "
+            "for the clean bass; the codec's own quantiser and decoder make it audible.",
+        ),
+        (
+            {"encoder": "frozen", "bridge": {"kind": "transformer", "gives": "latents"}, "decode": "latents"},
+            "The encoder of the codec “demo”, as it is, hears the mixture. A causal transformer behind it learns to "
+            "answer with what the frozen encoder gives for the clean bass; the codec's own decoder makes it audible, "
+            "unquantised.",
+        ),
+        (
+            {"bridge": {"kind": "dense"}, "losses": {"softmax": 1.0}, "stem": "drums"},
+            "A copy of the encoder of the codec “demo” hears the mixture. A dense layer behind it learns to name the "
+            "tokens of the clean drums; the codec's own decoder makes them audible.",
+        ),
+        (
+            {"bridge": {"kind": "dense", "codebooks": 4}, "losses": {"softmax": 1.0}, "decode": "latents"},
+            "A copy of the encoder of the codec “demo” hears the mixture. A dense layer behind it learns to name the "
+            "tokens of the clean bass in the first 4 codebooks; the codec's own decoder makes the encoder's answer "
+            "audible, unquantised.",
+        ),
+        (
+            {"target": "quantized", "target_codebooks": 4},
+            "A copy of the encoder of the codec “demo” hears the mixture and learns to answer with what the frozen "
+            "encoder gives for the clean bass, quantised with its first 4 codebooks; the codec's own quantiser and "
+            "decoder make it audible.",
+        ),
+    ],
+)
+def test_descriptions(settings: dict[str, Any], text: str) -> None:
+    assert describe(finetuning(**settings)) == text
+
+
+@pytest.mark.parametrize(
+    ("scope", "what"), [("song", "one song of the training set"), ("segment", "one excerpt of one training song")]
+)
+def test_what_is_learnt_by_heart_is_called_so(scope: str, what: str) -> None:
+    text = describe(finetuning(data={"scope": scope}))
+    assert text.endswith(
+        f"make it audible. All that it hears is {what}, and the samples are of just that: they show what it has learnt "
+        "by heart, not what it makes of other music."
+    )
+    assert "by heart" not in describe(finetuning())
+
+
+def test_noise_is_told_with_its_level() -> None:
+    config = finetuning(input="noisy", data={"noise_db": 17.5})
+    assert "hears the clean bass in white noise, 17.5 dB below it and learns" in describe(config)
+    assert input_words("noise", config) == "white noise" and input_words("target", config) == "the clean bass"
+    assert input_words("noisy", {}) == "the clean stem in white noise"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "mixture → bass"),
+        ({"input": "separated/rough", "context": "mixture"}, "separated/rough + mixture → bass"),
+        ({"input": "noise", "stem": "drums"}, "noise → drums"),
+        ({"input": "noisy"}, "bass + noise → bass"),
+        ({"input": "target"}, "bass → bass"),
+    ],
+)
+def test_routes(settings: dict[str, Any], expected: str) -> None:
+    assert route(finetuning(**settings)) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "latent MSE"),
+        (CODES, "latent MSE + softmax cross-entropy"),
+        ({**CODES, "losses": {"latent_mse": 100.0, "softmax": 1.0}}, "100 × latent MSE + softmax cross-entropy"),
+        (
+            {"losses": {"latent_l1": 1.0, "residual": 0.1, "adversarial": 0.01}, "residual": {"codebooks": 4}},
+            "latent MSE + latent L1 + 0.1 × residual loss of 4 codebooks + 0.01 × adversarial",
+        ),
+        (
+            {"losses": {"latent_mse": 3.0, "residual": 1.0}, "balance": True},
+            "75\u00a0% latent MSE, 25\u00a0% residual loss of the gradient",
+        ),
+    ],
+)
+def test_losses_by_weight(settings: dict[str, Any], expected: str) -> None:
+    assert loss_words(finetuning(**settings)) == expected
+
+
+def test_shares_of_what_is_heard() -> None:
+    shares = {"separated/a": 2.0, "mixture": 1.0, "target": 1.0}
+    assert (
+        shares_heard(finetuning(train_inputs=shares)).replace("\u00a0", " ")
+        == "50 % separated/a, 25 % mixture, 25 % target"
+    )
+    assert shares_heard(finetuning()) == loss_words({}) == shares_heard({"train_inputs": 3}) == ""
+
+
+def test_captions_of_what_is_heard_together() -> None:
+    config = finetuning(input="separated/a", context="mixture")
+    assert clip_caption("input", config) == "the stem as separated by “a”, as the model hears it"
+    assert clip_caption("mixture", config) == "heard beside the input"
+    assert clip_caption("mixture", finetuning(input="separated/a")) == ""
+    other = finetuning(context="separated/a")
+    assert clip_caption("context", other) == "the stem as separated by “a”, heard beside the input"
+
+
+def test_every_codec_trainer_and_every_bridge_is_known() -> None:
+    assert set(CODEC_TASKS) == set(RECIPES)
+    assert set(BRIDGES) == {"dense", *TRANSFORMERS}
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [("encodec", "audio → tokens → audio"), ("dac", "audio → tokens → audio"), ("separator", "mixture → stems")],
+)
+def test_trainings_from_scratch_have_a_route_and_a_sentence_of_their_own(task: str, expected: str) -> None:
+    config = {"task": task, "stem": "all"}
+    assert route(config) == expected
+    assert describe(config)
