@@ -194,7 +194,7 @@ def _last_names(value: Any) -> Any:
     """A path as its last name, alone or in a list: where it lies on this machine does not matter."""
     if isinstance(value, Path):
         return value.name
-    return [_last_names(item) for item in value] if isinstance(value, list) else value
+    return [_last_names(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _parts(schema: type[Config]) -> Iterator[tuple[str, Any, type[Config] | None]]:

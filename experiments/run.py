@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from codec_ft.codec_training.decoder_report import report_decoder
+from codec_ft.codec_training.decoder_task import DecoderStep, DecoderTask
 from codec_ft.codec_training.report import report_codec
 from codec_ft.codec_training.task import CodecTask
 from codec_ft.data.check import check_dataset
@@ -77,7 +79,7 @@ def check_data(config: ExperimentConfig) -> None:
     splits = {data.root: {"train", "valid", data.report_split}}
     sources = ["target"]
     if isinstance(config, FinetuneConfig):
-        sources = [config.input, *config.train_inputs, *([config.context] if config.context else [])]
+        sources = [config.input, *config.train_inputs, *config.context]
         if config.data.scope != "set":
             splits = {data.root: {"train"}}
         splits |= {root: {"train"} for root in config.data.extra}
@@ -139,6 +141,9 @@ def load_best(task: Task, folder: Path, device: torch.device) -> tuple[torch.nn.
 
 def report_samples(task: Task, module: torch.nn.Module, samples: Path, words: str, device: torch.device) -> dict:
     """Samples of the report split and the table of them, by the kind of trainer."""
+    if isinstance(task, DecoderTask):
+        assert isinstance(module, DecoderStep)
+        return report_decoder(task, module, samples, words, device)
     if isinstance(task, CodecTask):
         return report_codec(task, module, samples, words, device)
     if isinstance(task, SeparatorTask):

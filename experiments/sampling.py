@@ -1,6 +1,7 @@
 """Samples of a run that has been trained: its own again, of another track, or of any audio file."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from codec_ft.audio.files import audio_info, read_audio
 from codec_ft.config import load_config, peek
 from codec_ft.data.dataset import Batch, collate
 from codec_ft.data.excerpts import Excerpt
-from codec_ft.data.tracks import SPLITS, Track, find_tracks, split_folders
+from codec_ft.data.tracks import SPLITS, Track, context_names, find_tracks, split_folders
 from codec_ft.errors import UserError
 from codec_ft.finetune.sample import excerpt_folder, other_floors, save_sample, separate_sample
 from codec_ft.finetune.step import FinetuneStep
@@ -93,7 +94,7 @@ def sample_file(
     folder: Path,
     audio: Path,
     *,
-    context: Path | None = None,
+    context: Sequence[Path] = (),
     start: float,
     seconds: float | None,
     decode: str | None,
@@ -104,23 +105,24 @@ def sample_file(
     Args:
         folder: of the run.
         audio: the input.
-        context: what it hears beside the input, if it was trained with something: the same music, of the same length.
+        context: what it hears beside the input, as it was trained, in the same order: the same music, equally long.
         start: where the excerpt begins, seconds.
         seconds: its length; to the end if None.
         decode: "codes" or "latents"; None for the run's own choice.
         device: where to compute.
 
     Raises:
-        UserError: a file cannot be read, the context is missing or given for nothing, or the two differ in length.
+        UserError: a file cannot be read, some of the context is missing or given for nothing, or lengths differ.
     """
     config, task, module, words = load_run(folder, decode, device)
     task, step = _finetuned(folder, task, module)
     rate = task.codec.sample_rate
-    files = _heard(folder, task.config.context, audio, context)
+    files = heard_files(folder, task.config.context, audio, context)
     waves = [read_audio(path, sample_rate=rate, start=start, seconds=seconds, channels=1)[0] for path in files.values()]
     length = min(wave.shape[-1] for wave in waves)
     batch = {name: torch.from_numpy(wave[None, :, :length]).to(device) for name, wave in zip(files, waves, strict=True)}
-    separation = step.separate(batch["input"], batch.get("context"), decode=task.config.decode)
+    beside = [wave for name, wave in batch.items() if name != "input"]
+    separation = step.separate(batch["input"], torch.cat(beside, dim=1) if beside else None, decode=task.config.decode)
     target = RunFolder(folder).samples / audio.stem
     written = {**batch, "output": separation.output, "quantized_input": separation.quantized_input}
     write_sample(
@@ -133,7 +135,7 @@ def sample_file(
             "seconds": length / rate,
             "stem": config.stem,
             "input": "file",
-            "context": context.name if context else None,
+            "context": [path.name for path in context],
             "checkpoint": words,
         },
     )
@@ -141,27 +143,27 @@ def sample_file(
     return target
 
 
-def _heard(folder: Path, trained_with: str | None, audio: Path, context: Path | None) -> dict[str, Path]:
-    """The files that are heard, as `input` and `context`.
+def heard_files(folder: Path, trained_with: Sequence[str], audio: Path, context: Sequence[Path]) -> dict[str, Path]:
+    """The files that are heard, by what samples call them, the input first.
 
     Raises:
         UserError: they are not what the run was trained with, or not equally long.
     """
-    if trained_with is None and context is not None:
-        raise UserError(f"--context {context}: {folder} hears nothing beside its input. Leave it out.")
-    if context is None:
-        if trained_with is not None:
+    if context and not trained_with:
+        raise UserError(f"--context {context[0]}: {folder} hears nothing beside its input. Leave it out.")
+    if len(context) != len(trained_with):
+        what = f"{', '.join(trained_with)} beside its input"
+        how = "--context FILE" if len(trained_with) == 1 else "a --context FILE for each, in this order"
+        raise UserError(f"{folder}: hears {what}. Give that of the same music with {how}.")
+    length = audio_info(audio).seconds
+    for path in context:
+        other = audio_info(path).seconds
+        if abs(length - other) > ALIKE_SECONDS:
             raise UserError(
-                f"{folder}: hears {trained_with} beside its input. Give that of the same music with --context FILE."
+                f"--context {path}: lasts {other:.3f} s, but {audio} lasts {length:.3f} s. Give the same music, cut "
+                "alike."
             )
-        return {"input": audio}
-    lengths = {path: audio_info(path).seconds for path in (audio, context)}
-    if abs(lengths[audio] - lengths[context]) > ALIKE_SECONDS:
-        raise UserError(
-            f"--context {context}: lasts {lengths[context]:.3f} s, but {audio} lasts {lengths[audio]:.3f} s. Give the "
-            "same music, cut alike."
-        )
-    return {"input": audio, "context": context}
+    return {"input": audio, **dict(zip(context_names(trained_with), context, strict=True))}
 
 
 def _finetuned(folder: Path, task: Task, module: torch.nn.Module) -> tuple[FinetuneTask, FinetuneStep]:

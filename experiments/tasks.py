@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from codec_ft.codec_training.config import RECIPES, CodecTrainingConfig
+from codec_ft.codec_training.decoder_task import DecoderTask
 from codec_ft.codec_training.task import CodecTask
 from codec_ft.codecs.load import load_codec
 from codec_ft.config import load_config, peek
@@ -50,7 +51,7 @@ def make_task(config: ExperimentConfig) -> Task:
     """The trainer of a configuration; its weights are drawn from the configuration's seed."""
     torch.manual_seed(config.train.seed)
     if isinstance(config, CodecTrainingConfig):
-        return CodecTask(config)
+        return DecoderTask(config) if config.enhancer else CodecTask(config)
     if isinstance(config, SeparatorConfig):
         return SeparatorTask(config)
     assert isinstance(config, FinetuneConfig)

@@ -1,146 +1,147 @@
-"""Measure what stored latents save: reading and coding the pairs of a training step, against reading what is stored.
+"""Measure what stored latents and codes save in training: the same steps with them and without.
 
 python scripts/prepare_data.py encode --stem bass --input separated/spectrogram --seconds 1 --grid 0.5
-python scripts/benchmark_encoded.py --stem bass --input separated/spectrogram --seconds 1 --grid 0.5
+python scripts/benchmark_encoded.py [key=value ...]
 
-This is what a step does before the model that is trained begins: the audio is read, and the frozen codec makes latents
-and codes of the clean stem, and latents of the input too where the encoder is frozen.
+Each kind of training is run twice for some steps, from the same weights on the same excerpts: once the frozen codec
+codes the clean stem (and a frozen encoder the input) in every step, once that is read from the cache. The losses must be
+the same; the table says by how much they differ at most. CPU time counts where other programs run, too.
 """
 
 import json
+import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
 
 import torch
-import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from codec_ft.atomic import atomic_path
-from codec_ft.codecs.base import Codec
-from codec_ft.codecs.load import load_codec
-from codec_ft.data.dataset import Batch, PairDataset, collate
-from codec_ft.data.tracks import find_tracks
-from codec_ft.encoded.pairs import EncodedPairs
-from codec_ft.encoded.write import encode_excerpts
+from codec_ft.data.dataset import collate
 from codec_ft.errors import told_to_the_user
+from codec_ft.finetune.config import FinetuneConfig
+from codec_ft.finetune.task import FinetuneTask
+from experiments.tasks import make_task, read_config
 
-DEMO_ROOT = Path(__file__).resolve().parent.parent / "data" / "demo"
-WARM_UP_STEPS = 2  # in which kernels are chosen
-FROZEN = "frozen encoder"
-WARM = "warm encoder"
+WARM_UP_STEPS = 2  # in which files come into memory and kernels are chosen
+BASE = [
+    "input=separated/spectrogram",
+    "data.seconds=1",
+    "data.grid_seconds=0.5",
+    "data.gain_db=[0,0]",
+    "data.remix_probability=0",
+    "train.steps=20",
+]
+"""What the cache above was made for; words of the command line come after."""
+KINDS = {
+    "frozen encoder, transformer to latents (N8)": [
+        "encoder=frozen",
+        "bridge.kind=transformer",
+        "bridge.gives=latents",
+        "bridge.dropout=0",
+    ],
+    "frozen encoder, transformer to four codebooks (N7)": [
+        "encoder=frozen",
+        "bridge.kind=transformer",
+        "bridge.codebooks=4",
+        "bridge.dropout=0",
+        "losses.latent_mse=0",
+        "losses.softmax=1",
+    ],
+    "warm encoder, MSE (N3)": [],
+    "warm encoder, MSE and residual loss (N6)": ["losses.residual=1", "residual.codebooks=4"],
+}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One way to come by a batch.
+    """A kind of training with and without the cache: seconds and CPU seconds of a step, and how losses compare."""
 
-    `encoder` says what the model needs: with a warm encoder the input's audio, with a frozen one its latents. `stored`
-    is whether latents are read; `seconds` the time of a step, `cpu_seconds` what all threads worked in it, which is
-    more telling where other programs run.
-    """
-
-    encoder: str
-    stored: bool
+    kind: str
     seconds: float
+    stored_seconds: float
     cpu_seconds: float
+    stored_cpu_seconds: float
+    largest_difference: float  # of the losses, relative
+
+    @property
+    def faster(self) -> float:
+        """How many times as many steps per second the cache gives."""
+        return self.seconds / self.stored_seconds
 
 
-def read_and_code(pairs: PairDataset, codec: Codec, encoder: str) -> Callable[[list[int]], Batch]:
-    """A function that reads some items and codes them, as a training without stored latents does."""
-
-    def make(indices: list[int]) -> Batch:
-        batch = collate([pairs[i] for i in indices])
-        batch.target_latents, batch.target_codes = encode_excerpts(codec, batch.target)
-        if encoder == FROZEN:
-            with torch.no_grad():
-                batch.input_latents = codec.encode(batch.input.to(batch.target_latents.device))
-        return batch
-
-    return make
-
-
-def read_stored(pairs: PairDataset, codec: Codec, encoder: str) -> Callable[[list[int]], Batch]:
-    """A function that reads what a training with stored latents needs of some items."""
-    data = EncodedPairs(pairs, codec, inputs=encoder == FROZEN, audio=encoder == WARM)
-    device = next(codec.parameters()).device
-    return lambda indices: collate([data[i] for i in indices]).to(device)
-
-
-def measure(make: Callable[[list[int]], Batch], batch_size: int, steps: int, device: str) -> tuple[float, float]:
-    """Time and CPU time of a step, in seconds."""
+def train_steps(config: FinetuneConfig, steps: int, device: str) -> tuple[list[float], float, float]:
+    """The losses of some steps of a training, and time and CPU time of a step, in seconds."""
+    task = make_task(config)
+    assert isinstance(task, FinetuneTask)
+    task.to(torch.device(device))
+    step = task.step.to(device).train()
+    rate = config.train.optimizer.learning_rate
+    optimizer = torch.optim.Adam([p for p in step.parameters() if p.requires_grad], lr=rate)
+    items = task.train_data((WARM_UP_STEPS + steps) * config.train.batch_size)
+    losses: list[float] = []
     began = worked = 0.0
-    for step in tqdm(range(WARM_UP_STEPS + steps), leave=False):
-        if step == WARM_UP_STEPS:
+    batches = DataLoader(items, batch_size=config.train.batch_size, collate_fn=collate, num_workers=config.data.workers)
+    for number, batch in enumerate(tqdm(batches, leave=False)):
+        if number == WARM_UP_STEPS:
             began, worked = time.perf_counter(), time.process_time()
-        make(list(range(step * batch_size, (step + 1) * batch_size)))
-        if device == "cuda":
-            torch.cuda.synchronize()
-    return (time.perf_counter() - began) / steps, (time.process_time() - worked) / steps
+        optimizer.zero_grad()
+        loss = step(batch.to(device))["loss"]
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses, (time.perf_counter() - began) / steps, (time.process_time() - worked) / steps
+
+
+def compare(kind: str, words: list[str], device: str) -> Row:
+    """Measure one kind of training with and without the cache."""
+    found = []
+    for stored in ("false", "true"):
+        config = read_config([*BASE, *KINDS[kind], *words, f"data.encoded={stored}"], default="demo")
+        assert isinstance(config, FinetuneConfig)
+        found.append(train_steps(config, config.train.steps, device))
+    (made, seconds, cpu), (stored_losses, stored_seconds, stored_cpu) = found
+    differences = [abs(a - b) / abs(a) for a, b in zip(made, stored_losses, strict=True)]
+    return Row(kind, seconds, stored_seconds, cpu, stored_cpu, max(differences))
 
 
 def as_table(rows: list[Row]) -> Table:
-    """A line per way, and how many times faster the stored one is."""
+    """A line per kind of training."""
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("training of a", "latents", "ms a step", "CPU ms a step", "steps/s", "faster"):
-        table.add_column(heading, justify="left" if heading in ("training of a", "latents") else "right")
-    made = {row.encoder: row for row in rows if not row.stored}
+    for heading in ("training", "steps/s", "steps/s, stored", "faster", "CPU ms a step", "stored", "losses differ by"):
+        table.add_column(heading, justify="left" if heading == "training" else "right")
     for row in rows:
         table.add_row(
-            row.encoder,
-            "stored" if row.stored else "made",
-            f"{1000 * row.seconds:.1f}",
-            f"{1000 * row.cpu_seconds:.1f}",
-            f"{1 / row.seconds:.1f}",
-            f"{made[row.encoder].seconds / row.seconds:.1f} x" if row.stored else "",
+            row.kind,
+            f"{1 / row.seconds:.2f}",
+            f"{1 / row.stored_seconds:.2f}",
+            f"{row.faster:.1f} x",
+            f"{1000 * row.cpu_seconds:.0f}",
+            f"{1000 * row.stored_cpu_seconds:.0f}",
+            f"{row.largest_difference:.0e}",
         )
     return table
 
 
-def main(
-    stem: Annotated[str, typer.Option(help="target")] = "bass",
-    input: Annotated[str, typer.Option(help="what is heard: mixture or separated/<separator>")] = "mixture",
-    root: Annotated[Path, typer.Option(help="folder of the data set")] = DEMO_ROOT,
-    codec: Annotated[str, typer.Option(help="name or folder of the codec")] = "demo",
-    seconds: Annotated[float, typer.Option(min=0.01, help="length of an excerpt")] = 2.0,
-    grid: Annotated[float, typer.Option(min=0.01, help="seconds from one start to the next")] = 0.5,
-    batch_size: Annotated[int, typer.Option(min=1, help="excerpts in a step")] = 8,
-    steps: Annotated[int, typer.Option(min=1, help="steps that are measured")] = 20,
-    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cuda" if torch.cuda.is_available() else "cpu",
-    json_path: Annotated[Path | None, typer.Option("--json", help="also write the numbers here")] = None,
-) -> None:
-    """Measure, and print the table."""
+def main(words: list[str]) -> None:
+    """Measure, and print the table; `json=FILE` also writes the numbers."""
+    if {"-h", "--help"} & set(words):
+        print(__doc__)
+        return
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    json_paths = [Path(word.removeprefix("json=")) for word in words if word.startswith("json=")]
     with told_to_the_user():
-        coder = load_codec(codec).to(device)
-        pairs = PairDataset(
-            tracks=find_tracks(root, "train"),
-            stem=stem,
-            input=input,
-            sample_rate=coder.sample_rate,
-            channels=coder.channels,
-            seconds=seconds,
-            grid_seconds=grid,
-            length=(WARM_UP_STEPS + steps) * batch_size,
-            seed=0,
-        )
-        for index in tqdm(range(len(pairs)), "reading audio", leave=False):
-            pairs[index]  # files come into memory now, and not in what is measured first
-        ways = [
-            (encoder, stored, (read_stored if stored else read_and_code)(pairs, coder, encoder))
-            for encoder in (WARM, FROZEN)
-            for stored in (False, True)
-        ]
-        rows = [Row(encoder, stored, *measure(make, batch_size, steps, device)) for encoder, stored, make in ways]
+        rows = [compare(kind, [word for word in words if not word.startswith("json=")], device) for kind in KINDS]
         Console().print(as_table(rows))
-        if json_path is not None:
-            with atomic_path(json_path) as temporary:
+        for path in json_paths:
+            with atomic_path(path) as temporary:
                 temporary.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main(sys.argv[1:])

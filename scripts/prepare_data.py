@@ -1,6 +1,7 @@
-"""Make the demo data set, separate any data set with any separator, code it with any codec, or check it.
+"""Make the demo data set, or remixes of any; separate a data set with any separator, code it, or check it.
 
     python scripts/prepare_data.py demo
+    python scripts/prepare_data.py remix --tracks 96
     python scripts/prepare_data.py separate --with open_unmix_demo
     python scripts/prepare_data.py encode --stem bass --input separated/spectrogram
     python scripts/prepare_data.py check PATH
@@ -56,6 +57,31 @@ def demo(
         for name in STAND_INS if separators else ():
             build_separated(root, StandInSource(name, seed=seed), jobs=jobs or available_cores())
     print(f"The demo data set is in {root}.")
+
+
+@app.command()
+def remix(
+    tracks: Annotated[int, typer.Option(min=1, help="Remixes.")],
+    root: Annotated[Path, typer.Option(help="Folder of the data set whose training tracks are used.")] = DEMO_ROOT,
+    out: Annotated[Path | None, typer.Option(help="Folder of the new set; by default ROOT_remix.")] = None,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of a remix.")] = 10.0,
+    gain_db: Annotated[tuple[float, float], typer.Option(help="Range of the random gain of each stem.")] = (-6.0, 6.0),
+    seed: Annotated[int, typer.Option(min=0, help="Another seed makes other remixes.")] = 0,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
+) -> None:
+    """Mix stems of different training tracks anew, as more to learn from, with separators too.
+
+    Every stem is from a random track and a random place where it sounds. The new set is for training alone. It has the
+    commonest sample rate and number of channels of its sources; what differs is converted.
+
+    Run again, it makes what is missing and leaves the rest; with more tracks, it adds to those that are there.
+    """
+    from codec_ft.data.remix_set import build_remix_set
+
+    with told_to_the_user():
+        out = out or root.resolve().with_name(f"{root.resolve().name}_remix")
+        made = build_remix_set(root, out, tracks=tracks, seconds=seconds, gain_db=gain_db, seed=seed, jobs=jobs)
+    print(f"{made}. Learn from them too with data.extra=[{out}]")
 
 
 @app.command()

@@ -20,7 +20,9 @@ def main(
     run: Annotated[Path, typer.Argument(help="run folder of a fine-tuning")],
     track: Annotated[str | None, typer.Option(help="name of a track of the data set, in any split")] = None,
     audio: Annotated[Path | None, typer.Option(help="an audio file: wav, flac, ogg or mp3")] = None,
-    context: Annotated[Path | None, typer.Option(help="with --audio: what the run hears beside its input")] = None,
+    context: Annotated[
+        list[Path], typer.Option(help="with --audio: what the run hears beside its input; once for each")
+    ] = [],  # noqa: B006
     start: Annotated[float, typer.Option(min=0, help="where the excerpt begins, in seconds")] = 0.0,
     seconds: Annotated[float | None, typer.Option(min=0.01, help="its length; to the end if left out")] = None,
     decode: Annotated[str | None, typer.Option(help="codes or latents, instead of the run's own choice")] = None,
@@ -30,7 +32,7 @@ def main(
     with told_to_the_user():
         if audio is not None and track is not None:
             raise UserError("--track and --audio: give one of them.")
-        if context is not None and audio is None:
+        if context and audio is None:
             raise UserError("--context: is for --audio; a track brings its own.")
         if audio is not None:
             folder = sample_file(

@@ -250,13 +250,13 @@ def test_hash_is_of_the_science_only() -> None:
 def test_an_option_that_is_added_later_renames_no_run() -> None:
     class Refit(Ship):
         sails: int = 2
-        charts: list[Path] = []
+        charts: tuple[Path, ...] = ()
         engine: Engine = Engine(power=9)
 
     ship, refit = Ship(name="Ada", engine=Engine(power=6)), Refit(name="Ada", engine=Engine(power=6))
     assert config_hash(ship) == config_hash(refit)
     assert config_hash(Refit(name="Ada", sails=3)) != config_hash(Refit(name="Ada"))
-    here, there, other = ([Path(text)] for text in ("/here/north", "elsewhere/north", "/here/south"))
+    here, there, other = ((Path(text),) for text in ("/here/north", "elsewhere/north", "/here/south"))
     assert config_hash(Refit(name="Ada", charts=here)) == config_hash(Refit(name="Ada", charts=there))
     assert config_hash(Refit(name="Ada", charts=here)) != config_hash(Refit(name="Ada", charts=other))
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from small_enhancer import write_enhancer
 from small_runs import TINY, TINY_CODEC, TINY_DISCRIMINATORS, TINY_QUANTIZER, TINY_SEPARATOR
 
 from codec_ft.codec_training.config import CodecTrainingConfig, DacTrainingConfig, EncodecTrainingConfig
@@ -21,7 +22,7 @@ def test_there_are_configurations() -> None:
     assert {"separator_demo", "htdemucs_demo"} <= set(NAMES)
 
 
-def tiny(shipped: ExperimentConfig, codec: Path) -> list[str]:
+def tiny(shipped: ExperimentConfig, codec: Path, folder: Path) -> list[str]:
     """What makes a shipped configuration tiny; the codec is the one that it uses or starts from."""
     if isinstance(shipped, FinetuneConfig):
         return [f"codec={codec}"]
@@ -34,6 +35,9 @@ def tiny(shipped: ExperimentConfig, codec: Path) -> list[str]:
     options = shipped.discriminators
     critics = [words for kind, words in TINY_DISCRIMINATORS.items() if getattr(options, kind)]
     early = ["discriminators.start_step=0", "discriminators.update_share=1"] if critics else []
+    if shipped.enhancer:
+        write_enhancer(folder / "enhancer", codec)
+        early += [f"enhancer={folder / 'enhancer'}", "discriminators.heard_after=0"]
     return [*size, *TINY_QUANTIZER, *early, *(word for words in critics for word in words)]
 
 
@@ -41,7 +45,8 @@ def tiny(shipped: ExperimentConfig, codec: Path) -> list[str]:
 def test_trains(name: str, tmp_path: Path, tiny_set: Path, tiny_codec_folder: Path) -> None:
     shipped = read_config([name], default="demo")
     places = [f"data.root={tiny_set}", f"runs={tmp_path}"]
-    run = run_experiment(read_config([name, *TINY, *tiny(shipped, tiny_codec_folder), *places], default="demo"))
+    size = tiny(shipped, tiny_codec_folder, tmp_path)
+    run = run_experiment(read_config([name, *TINY, *size, *places], default="demo"))
     assert run.finished and run.path.name.startswith(shipped.id)
     assert (run.path / "index.html").is_file()
     last = run.metrics.read_text().splitlines()[-2]

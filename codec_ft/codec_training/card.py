@@ -1,6 +1,5 @@
 """Shipping a codec that was trained here: weights, and the card that says how they came about and what they can do."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 import torch
 
-from codec_ft.atomic import atomic_path
 from codec_ft.codec_training.config import RECIPES, CodecTrainingConfig
 from codec_ft.codec_training.curves import ship_curves
 from codec_ft.codec_training.report import measure_codec
@@ -16,6 +14,7 @@ from codec_ft.codecs.base import Codec
 from codec_ft.codecs.load import load_codec, read_model
 from codec_ft.codecs.save import save_model
 from codec_ft.data.tracks import MIXTURE, find_tracks
+from codec_ft.training.cards import METRICS_HEAD, data_line, metric_cells, training_line, write_card
 from codec_ft.training.provenance import composed_data, training_facts
 from codec_ft.training.run_folder import RunFolder, read_finished
 
@@ -61,12 +60,8 @@ def ship(run: Path, folder: Path, data: Sequence[Path], against: str | None = No
         "measured": {root.name: measure(codec, root, config) for root in data},
         "compared": compared,
     }
-    with atomic_path(folder / "card.json") as temporary:
-        temporary.write_text(json.dumps(facts, indent=1, default=str))
     ship_curves(RunFolder(run).metrics, folder)
-    with atomic_path(folder / "card.md") as temporary:
-        temporary.write_text(card_text(facts))
-    return folder / "card.md"
+    return write_card(folder, facts, card_text(facts))
 
 
 def stages(run: Path) -> list[dict[str, Any]]:
@@ -86,8 +81,6 @@ def card_text(facts: dict[str, Any]) -> str:
     """The card as Markdown; every number in it comes from `facts`."""
     frames = facts["sample_rate"] / facts["hop_length"]
     bits = frames * math.log2(facts["codebook_size"]) * facts["n_codebooks"] / 1000
-    data = facts["training_data"]
-    counts = " ".join(f"--{split} {count}" for split, count in data["tracks"].items())
     root = facts["stages"][0]["config"]["data"]["root"]
     lines = [
         f"# Codec `{facts['name']}`",
@@ -99,8 +92,7 @@ def card_text(facts: dict[str, Any]) -> str:
         "",
         "## How it was made",
         "",
-        f"- Data: `python scripts/prepare_data.py demo --root data/{root} --seed {data['seed']} "
-        f"--seconds {data['seconds']:g} {counts} --no-separators`",
+        data_line(facts["training_data"], root),
         *(_stage_text(stage) for stage in facts["stages"]),
         f"- Card: `python scripts/ship_codec.py RUN FOLDER {' '.join(f'--data data/{n}' for n in facts['measured'])}`",
         "",
@@ -116,35 +108,25 @@ def card_text(facts: dict[str, Any]) -> str:
 
 def _stage_text(stage: dict[str, Any]) -> str:
     config = stage["config"]
-    train = config["train"]
     start = f" start={config['start']}" if config.get("start") else ""
-    where = {"cpu": "on CPU", "cuda": "on a GPU"}.get(stage["device"], f"on {stage['device']}")
-    return (
-        f"- Training: `accelerate launch scripts/train_codec.py {config['id']}{start} run=runs/{config['id']}`, "
-        f"{stage['steps']} steps of {train['batch_size']} x {config['data']['seconds']:g} s, seed {train['seed']}, "
-        f"{stage['hours']:g} hours {where}; the {stage['checkpoint']}."
-    )
+    return training_line(stage, f"{config['id']}{start} run=runs/{config['id']}")
 
 
 def _measured_text(name: str, found: dict[str, Any], facts: dict[str, Any]) -> list[str]:
     compared = facts["compared"] and facts["compared"][name]
-    head = "| stem | SI-SDR (dB) | uSDR (dB) | log-mel distance | LSD (dB) |"
     lines = [
         f"## Measured on the test split of `{name}`",
         "",
         f"{found['excerpts']} excerpts of {found['excerpt_seconds']:g} s from songs that were not trained on."
         + (f" In brackets: `{facts['against']}` before, on the same excerpts." if compared else ""),
         "",
-        head,
+        f"| stem | {METRICS_HEAD} |",
         "|---|---|---|---|---|",
     ]
     for index, row in enumerate(found["rows"]):
         before = compared["rows"][index]["against"]["target"] if compared else None
-        cells = [
-            f"{row['against']['target'][metric]:{form}}" + (f" ({before[metric]:{form}})" if before else "")
-            for metric, form in COLUMNS.items()
-        ]
-        lines.append(f"| {row['system'].removesuffix(' reconstructed')} | {' | '.join(cells)} |")
+        cells = metric_cells(row["against"]["target"], before)
+        lines.append(f"| {row['system'].removesuffix(' reconstructed')} | {cells} |")
     return [
         *lines,
         "",
@@ -157,7 +139,3 @@ def _measured_text(name: str, found: dict[str, Any], facts: dict[str, Any]) -> l
         f"Codes in use and idempotence count the {found['frames']} non-silent frames of these excerpts.",
         "",
     ]
-
-
-COLUMNS = {"si_sdr": ".1f", "usdr": ".1f", "log_mel_distance": ".3f", "log_spectral_distance": ".1f"}
-"""Metrics of the card's table and how they are written."""

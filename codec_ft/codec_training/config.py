@@ -52,6 +52,9 @@ class DiscriminatorConfig(Config):
     relative_features: bool = Field(True, description="feature distances as a share of the feature maps' size")
     update_share: float = Field(1.0, gt=0, le=1, description="share of the steps in which they learn")
     start_step: int = Field(0, ge=0, description="steps of the codec alone before they join in")
+    heard_after: int = Field(
+        0, ge=0, description="steps that they learn before the codec learns from them; spares a trained codec beginners"
+    )
     optimizer: OptimizerConfig = OptimizerConfig()
 
 
@@ -63,9 +66,22 @@ class CodecTrainingConfig(ExperimentConfig):
     stem: str = Field("all", description="what it learns to code: all stems and the mixture, or one stem")
     start: str | None = Field(None, description="codec to go on from, a name or a folder; `model` is then not used")
     parts: Literal["all", "decoder"] = Field("all", description="what learns; decoder: codes stay as they are")
+    enhancer: str | None = Field(
+        None,
+        description="with parts=decoder: an enhancer, a name or a run folder, whose codes the decoder learns to play, "
+        "in place of those of the clean stem",
+    )
     balancer: bool = Field(False, description="weights are shares of the gradient at the output (EnCodec, section 3.4)")
     losses: LossWeights
     discriminators: DiscriminatorConfig = DiscriminatorConfig()
+
+    @model_validator(mode="after")
+    def _an_enhancer_stays_as_it_is(self) -> "CodecTrainingConfig":
+        if self.enhancer is not None and self.parts != "decoder":
+            raise ValueError("enhancer is for parts=decoder: its codes mean nothing to a codec that changes")
+        if self.enhancer is not None and self.start is None:
+            raise ValueError("enhancer needs start, the codec that it was trained with")
+        return self
 
 
 class EncodecTrainingConfig(CodecTrainingConfig):

@@ -44,12 +44,13 @@ class Critic(nn.Module):
             "least_squares": (adversarial.least_squares_discriminator, adversarial.least_squares_generator),
         }
         self._discriminator_loss, self._generator_loss = kinds[config.loss]
+        self.heard_after = config.heard_after
         self.register_buffer("updates", torch.tensor(0))
 
     @property
     def has_learnt(self) -> bool:
-        """Whether it was trained at all; before that its opinion is noise."""
-        return bool(self.updates > 0)
+        """Whether it was trained for as long as was asked for, and at all; before that its opinion is noise."""
+        return bool(self.updates > self.heard_after)
 
     def forward(self, audio: Tensor) -> FeatureMaps:
         """See the class."""

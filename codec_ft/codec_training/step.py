@@ -51,9 +51,17 @@ class CodecStep(nn.Module):
             latents = self.model.encoder(F.pad(audio, (0, -audio.shape[-1] % self.hop_length)))
             with torch.autocast(audio.device.type, enabled=False):  # half precision would choose other codes
                 quantized = self.learner(latents.float(), learn=self.training and not self.decoder_only)
-        decoded = self.model.decoder(quantized.latents)
+        return self.decode(quantized.latents, audio.shape[-1]), quantized
+
+    def decode(self, latents: Tensor, length: int) -> Tensor:
+        """Quantised latents `[B, D, T]` to audio `[B, 1, length]`."""
+        decoded = self.model.decoder(latents)
         # A DAC with odd strides gives a few samples less than it was given.
-        return F.pad(decoded, (0, max(0, audio.shape[-1] - decoded.shape[-1])))[..., : audio.shape[-1]], quantized
+        return F.pad(decoded, (0, max(0, length - decoded.shape[-1])))[..., :length]
+
+    def estimate(self, batch: Batch) -> tuple[Tensor, Quantized | None]:
+        """The output `[B, 1, N]` that is compared with the target, and what the quantiser did, if it took part."""
+        return self.reconstruct(batch.target)
 
     def reconstruction(self, estimate: Tensor, audio: Tensor) -> dict[str, Tensor]:
         """The terms that compare audio, per item `[B]`, and their weighted sum `"reconstruction"`."""
@@ -64,25 +72,22 @@ class CodecStep(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Named losses of a batch, and the health of the codebooks; leaves the output in `batch.output`."""
         audio = batch.target
-        estimate, quantized = self.reconstruct(audio)
+        estimate, quantized = self.estimate(batch)
         batch.output = estimate.detach()
         losses = {name: value.mean() for name, value in self.reconstruction(estimate, audio).items()}
         critic = self._critic[0]
         if critic is not None and critic.has_learnt:
             losses |= self.judged(critic, estimate, audio)
-        losses |= {
-            "commitment": quantized.commitment,
-            "codebook": quantized.codebook,
-            "latent_scale": quantized.log_variance.square(),
-        }
+        if quantized is not None:
+            losses |= {
+                "commitment": quantized.commitment,
+                "codebook": quantized.codebook,
+                "latent_scale": quantized.log_variance.square(),
+            }
         losses["loss"] = self.weighted(losses, estimate)
         if self.balancer is not None:
             losses |= {f"share_{name}": share for name, share in self.balancer.shares.items()}
-        losses["latent_std"] = (0.5 * quantized.log_variance.detach()).exp()
-        losses["codes_replaced"] = torch.tensor(float(quantized.replaced))
-        for k, (perplexity, dead) in enumerate(zip(quantized.perplexity, quantized.dead, strict=True), start=1):
-            losses |= {f"perplexity_{k}": perplexity, f"dead_{k}": dead}
-        return losses
+        return losses if quantized is None else losses | _health(quantized)
 
     def judged(self, critic: Critic, estimate: Tensor, audio: Tensor) -> dict[str, Tensor]:
         """What the critic thinks of an estimate, and how far its view of it is from that of the target."""
@@ -107,6 +112,17 @@ class CodecStep(nn.Module):
         others = [self.weights[name] * value for name, value in terms.items() if name not in OF_OUTPUT]
         total = balanced + sum(others)
         return total + (plain - total).detach()
+
+
+def _health(quantized: Quantized) -> dict[str, Tensor]:
+    """How the codebooks do."""
+    health = {
+        "latent_std": (0.5 * quantized.log_variance.detach()).exp(),
+        "codes_replaced": torch.tensor(float(quantized.replaced)),
+    }
+    for k, (perplexity, dead) in enumerate(zip(quantized.perplexity, quantized.dead, strict=True), start=1):
+        health |= {f"perplexity_{k}": perplexity, f"dead_{k}": dead}
+    return health
 
 
 OF_OUTPUT = (*RECONSTRUCTION, "adversarial", "feature")

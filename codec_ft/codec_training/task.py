@@ -12,7 +12,7 @@ from transformers import EncodecModel
 from codec_ft.codec_training.config import CodecTrainingConfig, DacTrainingConfig, EncodecTrainingConfig
 from codec_ft.codec_training.critic import Critic, CriticStep
 from codec_ft.codec_training.rescale import rescale_latents
-from codec_ft.codec_training.start import make_network
+from codec_ft.codec_training.start import Network, make_network
 from codec_ft.codec_training.step import CodecStep
 from codec_ft.codecs.save import save_model
 from codec_ft.data.dataset import Batch, ExcerptDataset, Item, PairDataset
@@ -40,7 +40,7 @@ class CodecTask(Task):
         self.config = config
         network = make_network(config)
         critic = Critic(config.discriminators) if config.losses.adversarial or config.losses.feature else None
-        self.step = CodecStep(config, network, critic)
+        self.step = self.make_step(network, critic)
         self.phases = {"codec": self.step}
         if critic is not None:
             self.phases["discriminator"] = CriticStep(critic)
@@ -48,6 +48,10 @@ class CodecTask(Task):
         if config.stem == "all":
             tracks = find_tracks(config.data.root, "train")
             self.stems = [*sorted(set.intersection(*(set(track.stems) for track in tracks))), MIXTURE]
+
+    def make_step(self, network: Network, critic: Critic | None) -> CodecStep:
+        """The module of the main phase."""
+        return CodecStep(self.config, network, critic)
 
     def optimizer_config(self, phase: str, train: TrainConfig) -> OptimizerConfig:
         """See `Task.optimizer_config`: the discriminators have their own."""
@@ -75,6 +79,7 @@ class CodecTask(Task):
                 seconds=config.data.seconds,
                 length=-(-items // len(self.stems)),
                 seed=config.train.seed,
+                speed=config.data.speed,
                 gain_db=config.data.gain_db,
                 cache_mb=config.data.cache_mb // len(self.stems),
             )

@@ -58,6 +58,24 @@ class ResidualCodec(Codec):
             codes = torch.stack([codes for _, codes in self._layers(latents, n_codebooks)], dim=1)
         return codes, self.codes_to_latents(codes)
 
+    @torch.no_grad()
+    def complete_codes(self, latents: Tensor, codes: Tensor, n_codebooks: int | None = None) -> Tensor:
+        """Codes `[B, K, T]` that begin with given ones, `[B, K', T]`: the others code what these leave of the latents.
+
+        Raises:
+            ValueError: latents and codes do not fit together, or more codes are given than are asked for.
+        """
+        given, n_codebooks = self._check_teaching(latents, codes), self.check_codebooks(n_codebooks)
+        if given > n_codebooks:
+            raise ValueError(f"{given} codebooks are given, {n_codebooks} were asked for")
+        with outside_autocast(latents):
+            residual, found = latents.float(), []
+            for k in range(n_codebooks):
+                projected = self.project(k, residual)
+                found.append(codes[:, k].long() if k < given else self.nearest(k, projected))
+                residual = residual - self.explained(k, projected, found[-1])
+        return torch.stack(found, dim=1)
+
     def codes_to_latents(self, codes: Tensor) -> Tensor:
         """See `Codec.codes_to_latents`."""
         self.check_codes(codes)

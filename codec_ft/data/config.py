@@ -14,6 +14,9 @@ class DataConfig(Config):
     seconds: float = Field(2.0, gt=0, description="length of a training excerpt")
     remix_probability: float = Field(0.0, ge=0, le=1, description="share of mixtures with stems of other songs")
     gain_db: tuple[float, float] = Field((0.0, 0.0), description="range of the random gain on input and target, dB")
+    speed: tuple[float, float] = Field(
+        (1.0, 1.0), description="range of the random speed of input and target, in steps of 0.01; changes the pitch too"
+    )
     valid_seconds: float = Field(4.0, gt=0, description="length of a validation excerpt")
     valid_per_track: int = Field(2, ge=1, description="validation excerpts of each track")
     report_split: str = Field("valid", description="split of the samples and of the final table: valid or test")
@@ -35,3 +38,12 @@ class DataConfig(Config):
         if gain_db[0] > gain_db[1]:
             raise ValueError("must be a range from low to high")
         return gain_db
+
+    @field_validator("speed")
+    @classmethod
+    def _playable(cls, speed: tuple[float, float]) -> tuple[float, float]:
+        if not 0.25 <= speed[0] <= speed[1] <= 4.0:
+            raise ValueError("must be a range from low to high, within 0.25 to 4")
+        if any(abs(100 * factor - round(100 * factor)) > 1e-6 for factor in speed):
+            raise ValueError("must have no more than two decimals")
+        return speed

@@ -11,22 +11,24 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from codec_ft.data.draw import Draw, draw_by_shares
 from codec_ft.data.excerpts import THRESHOLD_DB, Excerpt, activity_at, draw_active, find_activity
 from codec_ft.data.noise import noise_of_place
 from codec_ft.data.reader import PairReader
-from codec_ft.data.remix import Part, Remixer, random_gain
+from codec_ft.data.remix import Remixer, random_gain
+from codec_ft.data.speed import UNCHANGED, draw_speed, highest_speed, span
 from codec_ft.data.tracks import MIXTURE, SEPARATED, Track
 from codec_ft.errors import UserError
 
 # Random numbers beside those of the excerpts have streams of their own: options do not change which excerpts are drawn.
-INPUT_STREAM, NOISE_STREAM = 1, 2
+INPUT_STREAM, NOISE_STREAM, SPEED_STREAM = 1, 2, 3
 
 
 class Item(TypedDict):
     """One pair: float32 tensors [C, N], what it is called, and where it comes from.
 
-    `context` is a second input beside the first. What a cache has stored of the pair stands in for coding it:
-    latents [D, T] and codes [K, T] of the target, latents of the input.
+    `context` are other inputs beside the first, one below the other, [n * C, N]. What a cache has stored of the pair
+    stands in for coding it: latents [D, T] and codes [K, T] of the target, latents of the input.
     """
 
     input: torch.Tensor
@@ -41,7 +43,8 @@ class Item(TypedDict):
 
 @dataclass
 class Batch:
-    """Several pairs: `input`, `target` and, where there is a second input, `context`: float32 [B, C, N]; their names.
+    """Several pairs: `input` and `target`, float32 [B, C, N]; their names; and what is heard beside the inputs, if it
+    is, as `context` [B, n * C, N].
 
     `target_latents`, `input_latents` [B, D, T] and `target_codes` [B, K, T] are there if they come from a cache.
     `output` is what a trained module has made of the batch, without gradients, for a discriminator.
@@ -89,32 +92,6 @@ def collate(items: Sequence[Item]) -> Batch:
     )
 
 
-@dataclass(frozen=True)
-class Draw:
-    """What chance decided about an item.
-
-    Attributes:
-        index: the item's.
-        excerpt: where it is from.
-        input: the input, of those that there are.
-        remix: what stands beside the target in a mixture that is made anew; None for the mixture as it is.
-        gain: factor that all audio of the item shares.
-        swap: whether left and right are exchanged.
-    """
-
-    index: int
-    excerpt: Excerpt
-    input: str
-    remix: tuple[Part, ...] | None
-    gain: np.float32
-    swap: bool
-
-    @property
-    def name(self) -> str:
-        """How messages and pages call the item."""
-        return self.excerpt.name + " (remix)" * (self.remix is not None)
-
-
 class PairDataset(Dataset[Item]):
     """Random excerpts of tracks in which the target is not silent.
 
@@ -127,7 +104,7 @@ class PairDataset(Dataset[Item]):
         input: what is heard (see `input_paths`): "mixture"; "separated/<separator>"; "target", for training codecs on
             clean stems; "noisy", the target with white noise; or "noise" alone.
         inputs: inputs and their shares, one of which is drawn for each item, instead of `input`.
-        context: a second input, of the same excerpt; beside a remix, "mixture" is that remix.
+        context: other inputs, of the same excerpt; beside a remix, "mixture" is that remix.
         sample_rate: of the items, in Hz; files of other rates are resampled.
         seconds: length of the items; they have round(seconds * sample_rate) samples.
         length: number of items.
@@ -139,6 +116,9 @@ class PairDataset(Dataset[Item]):
             random places (Uhlich et al., 2017). Other inputs, and what is heard beside separated stems, are left as
             they are: nobody knows what a separator would make of a remix.
         remix_gain_db: range of the random gain of each of these other stems.
+        speed: range of the random speed at which input, context and target are played, in steps of 0.01; all ratios
+            are equally likely. Pitch and tempo change together. Excerpts of tracks that last less than `seconds`
+            times the highest speed are played less fast; as stems of remixes, such tracks are left out.
         gain_db: range of the random gain that input, context and target share.
         swap_channels: exchange left and right in half of the items (with two channels).
         noise_db: with "noisy", level of the target above its noise, in dB.
@@ -157,7 +137,7 @@ class PairDataset(Dataset[Item]):
         stem: str,
         input: str = MIXTURE,
         inputs: Mapping[str, float] | None = None,
-        context: str | None = None,
+        context: Sequence[str] = (),
         sample_rate: int,
         seconds: float,
         length: int,
@@ -167,6 +147,7 @@ class PairDataset(Dataset[Item]):
         only: Excerpt | None = None,
         remix_probability: float = 0.0,
         remix_gain_db: tuple[float, float] = (-6.0, 6.0),
+        speed: tuple[float, float] = (1.0, 1.0),
         gain_db: tuple[float, float] = (0.0, 0.0),
         swap_channels: bool = False,
         noise_db: float = 20.0,
@@ -175,9 +156,12 @@ class PairDataset(Dataset[Item]):
     ) -> None:
         if only is not None and only.seconds != seconds:
             raise ValueError(f"the only excerpt lasts {only.seconds:g} s, but items last {seconds:g} s")
+        if speed != (1.0, 1.0) and (only is not None or grid_seconds is not None):
+            raise ValueError(f"speed={speed}: chosen excerpts, and those on a grid, are played as they are")
         self.stem = stem
         self.inputs = dict(inputs or {input: 1.0})
-        self.context = context
+        self.context = list(context)
+        self.sample_rate = sample_rate
         self.seconds = seconds
         self.length = length
         self.seed = seed
@@ -186,22 +170,27 @@ class PairDataset(Dataset[Item]):
         self.swap_channels = swap_channels and channels == 2
         self.grid_seconds = grid_seconds
         if remix_probability > 0 and not any(map(self._can_be_remixed, self.inputs)):
-            beside = f" and context={context}" if context else ""
+            beside = f" and context={', '.join(context)}" if context else ""
             raise UserError(
                 f"remix_probability={remix_probability:g}: only mixtures can be remixed, not "
                 f"input={', '.join(self.inputs)}{beside} with stem={stem}. Set it to 0."
             )
 
-        sources = [*self.inputs, *([context] if context else [])]
+        sources = [*self.inputs, *context]
+        self._slowest, self._fastest = (round(100 * factor) for factor in speed)
         if only is None:
+            # Every excerpt holds one of the shortest, in which the target sounds.
+            shortest = span(seconds, sample_rate, self._slowest)
             self._activities = find_activity(
-                tracks, stem, seconds, source=sources, threshold_db=threshold_db, grid_seconds=grid_seconds
+                tracks, stem, shortest, source=sources, threshold_db=threshold_db, grid_seconds=grid_seconds
             )
         else:
             self._activities = [activity_at(only, stem, source=sources, threshold_db=threshold_db)]
         self._cumulative = np.cumsum([len(activity.starts) for activity in self._activities])
         self._exact = grid_seconds is not None or only is not None
-        self._remixer = Remixer(tracks, stem, seconds, remix_gain_db) if remix_probability > 0 else None
+        self._remixer: Remixer | None = None
+        if remix_probability > 0:
+            self._remixer = Remixer(tracks, stem, span(seconds, sample_rate, self._fastest), remix_gain_db)
         self.reader = PairReader(
             self.tracks,
             stem,
@@ -235,14 +224,16 @@ class PairDataset(Dataset[Item]):
             raise IndexError(index)
         rng = np.random.default_rng([self.seed, index])
         activity, _, start = draw_active(self._activities, self._cumulative, rng, exact=self._exact)
+        speed = self._draw_speed(index, activity.duration)
+        lasts = span(self.seconds, self.sample_rate, speed)
         if not self._exact:
-            start = min(start, activity.duration - self.seconds)
-        source = self._draw_input(index)
+            start = max(0.0, min(start, activity.duration - lasts))
+        source = draw_by_shares(self.inputs, np.random.default_rng([self.seed, index, INPUT_STREAM]))
         wanted = rng.random() < self.remix_probability and self._can_be_remixed(source)
-        remix = self._remixer.draw(activity.track, rng) if wanted and self._remixer else None
+        remix = self._remixer.draw(activity.track, rng, lasts) if wanted and self._remixer else None
         gain = random_gain(rng, self.gain_db)
         swap = self.swap_channels and rng.random() < 0.5
-        return Draw(index, Excerpt(activity.track, start, self.seconds), source, remix, gain, swap)
+        return Draw(index, Excerpt(activity.track, start, self.seconds), source, remix, speed, gain, swap)
 
     def read(self, draw: Draw) -> Item:
         """Read the audio of an item.
@@ -250,10 +241,10 @@ class PairDataset(Dataset[Item]):
         Raises:
             AudioFileError: a file has disappeared or is broken.
         """
-        target = self.reader.target(draw.excerpt)
+        target = self.reader.target(draw.excerpt, draw.speed)
         remix = None
         if draw.remix is not None and self._remixer is not None:
-            remix = target + self._remixer.read(draw.remix, self.reader)
+            remix = target + self._remixer.read(draw.remix, self.reader, self.seconds, draw.speed)
         noise = np.random.default_rng([self.seed, draw.index, NOISE_STREAM])
 
         def change(audio: np.ndarray) -> torch.Tensor:
@@ -262,23 +253,22 @@ class PairDataset(Dataset[Item]):
         def hear(source: str) -> torch.Tensor:
             if source == MIXTURE and remix is not None:
                 return change(remix)
-            return change(self.reader.heard(draw.excerpt, source, target, noise))
+            return change(self.reader.heard(draw.excerpt, source, target, noise, draw.speed))
 
         item: Item = {"input": hear(draw.input), "target": change(target), "name": draw.name}
-        if self.context is not None:
-            item["context"] = hear(self.context)
+        if self.context:
+            item["context"] = torch.cat([hear(source) for source in self.context])
         return item
 
-    def _draw_input(self, index: int) -> str:
-        names = list(self.inputs)
-        if len(names) == 1:
-            return names[0]
-        limits = np.cumsum(list(self.inputs.values()))
-        rng = np.random.default_rng([self.seed, index, INPUT_STREAM])
-        return names[int(np.searchsorted(limits[:-1], rng.random() * limits[-1], side="right"))]
+    def _draw_speed(self, index: int, duration: float) -> int:
+        if self._slowest == self._fastest == UNCHANGED:
+            return UNCHANGED
+        fastest = min(self._fastest, highest_speed(duration, self.seconds, self.sample_rate))
+        return draw_speed(np.random.default_rng([self.seed, index, SPEED_STREAM]), self._slowest, fastest)
 
     def _can_be_remixed(self, source: str) -> bool:
-        return source == MIXTURE and self.stem != MIXTURE and not (self.context or "").startswith(SEPARATED)
+        separated_beside = any(other.startswith(SEPARATED) for other in self.context)
+        return source == MIXTURE and self.stem != MIXTURE and not separated_beside
 
 
 class ExcerptDataset(Dataset[Item]):
@@ -288,7 +278,7 @@ class ExcerptDataset(Dataset[Item]):
         excerpts: what to read.
         stem: the target, a stem's name or "mixture".
         input: what is heard (see `input_paths`); noise is the same each time that an excerpt is read.
-        context: a second input, of the same excerpt.
+        context: other inputs, of the same excerpt.
         sample_rate: of the items, in Hz.
         channels: of the items.
         noise_db: with "noisy", level of the target above its noise, in dB.
@@ -304,7 +294,7 @@ class ExcerptDataset(Dataset[Item]):
         *,
         stem: str,
         input: str = MIXTURE,
-        context: str | None = None,
+        context: Sequence[str] = (),
         sample_rate: int,
         channels: int = 1,
         noise_db: float = 20.0,
@@ -312,11 +302,11 @@ class ExcerptDataset(Dataset[Item]):
     ) -> None:
         self.excerpts = list(excerpts)
         self.input = input
-        self.context = context
+        self.context = list(context)
         self.reader = PairReader(
             list(dict.fromkeys(excerpt.track for excerpt in self.excerpts)),
             stem,
-            [input, *([context] if context else [])],
+            [input, *context],
             sample_rate=sample_rate,
             channels=channels,
             cache_mb=cache_mb,
@@ -345,6 +335,6 @@ class ExcerptDataset(Dataset[Item]):
             "name": excerpt.name,
             "track": excerpt.track.name,
         }
-        if self.context is not None:
-            item["context"] = hear(self.context)
+        if self.context:
+            item["context"] = torch.cat([hear(source) for source in self.context])
         return item

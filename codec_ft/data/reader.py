@@ -8,6 +8,7 @@ import numpy as np
 from codec_ft.audio.files import AudioFileError, audio_info, excerpt_range, read_audio
 from codec_ft.data.excerpts import Excerpt
 from codec_ft.data.noise import add_noise, white_noise
+from codec_ft.data.speed import UNCHANGED, play, samples_played, span
 from codec_ft.data.tracks import NOISE, NOISY, Track, input_paths
 
 
@@ -26,13 +27,16 @@ class ExcerptReader:
         self.in_memory = megabytes <= cache_mb
         self._whole: dict[Path, np.ndarray] = {}
 
-    def read(self, paths: Sequence[Path], start: float, seconds: float) -> np.ndarray:
+    def read(self, paths: Sequence[Path], start: float, seconds: float, speed: int = UNCHANGED) -> np.ndarray:
         """Sum of an excerpt of some files: float32 [C, round(seconds * sample_rate)].
+
+        At another `speed` than 100 %, more or less of the files is played in so many seconds.
 
         Raises:
             AudioFileError: a file is missing, bad, or ends before the excerpt does.
         """
-        count = round(seconds * self.sample_rate)
+        played, seconds = round(seconds * self.sample_rate), span(seconds, self.sample_rate, speed)
+        count = samples_played(played, speed)
         total = np.zeros((self.channels, count), dtype=np.float32)
         for path in paths:
             audio = self._read(path, start, seconds)
@@ -41,7 +45,7 @@ class ExcerptReader:
                     path, f"ends before {start + seconds:.2f} s", "It was replaced or cut short; start the run again"
                 )
             total += audio
-        return total
+        return play(total, speed, played)
 
     def _read(self, path: Path, start: float, seconds: float) -> np.ndarray:
         rate, channels = self.sample_rate, self.channels
@@ -91,16 +95,30 @@ class PairReader(ExcerptReader):
         files = [path for paths in self._paths.values() for path in paths]
         super().__init__([*files, *others], sample_rate, channels, cache_mb)
 
-    def target(self, excerpt: Excerpt) -> np.ndarray:
-        """The target of an excerpt: float32 [C, N].
+    def target(self, excerpt: Excerpt, speed: int = UNCHANGED) -> np.ndarray:
+        """The target of an excerpt, played at `speed` percent: float32 [C, N].
 
         Raises:
             AudioFileError: a file has disappeared or is broken.
         """
-        return self.read(self._paths[excerpt.track, "target"], excerpt.start_seconds, excerpt.seconds)
+        return self.read(self._paths[excerpt.track, "target"], excerpt.start_seconds, excerpt.seconds, speed)
 
-    def heard(self, excerpt: Excerpt, source: str, target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One of the inputs of an excerpt: float32 [C, N]; `target` and `rng` are what noise is made of and with.
+    def heard(
+        self,
+        excerpt: Excerpt,
+        source: str,
+        target: np.ndarray,
+        rng: np.random.Generator,
+        speed: int = UNCHANGED,
+    ) -> np.ndarray:
+        """One of the inputs of an excerpt, played at `speed` percent: float32 [C, N].
+
+        Args:
+            excerpt: where it is from, and how long it is when it is played.
+            source: the input (see `input_paths`).
+            target: what noise is added to; at this speed already.
+            rng: what noise is made with.
+            speed: in percent.
 
         Raises:
             AudioFileError: a file has disappeared or is broken.
@@ -109,4 +127,4 @@ class PairReader(ExcerptReader):
             return white_noise(target.shape, rng)
         if source == NOISY:
             return add_noise(target, self.noise_db, rng)
-        return self.read(self._paths[excerpt.track, source], excerpt.start_seconds, excerpt.seconds)
+        return self.read(self._paths[excerpt.track, source], excerpt.start_seconds, excerpt.seconds, speed)

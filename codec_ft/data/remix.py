@@ -8,7 +8,9 @@ import numpy as np
 
 from codec_ft.audio.files import audio_info
 from codec_ft.data.reader import ExcerptReader
+from codec_ft.data.speed import UNCHANGED
 from codec_ft.data.tracks import Track
+from codec_ft.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -26,44 +28,57 @@ class Remixer:
     Args:
         tracks: where the stems come from.
         stem: the target, which is never among them.
-        seconds: length of the excerpts; shorter files are left out.
+        longest: seconds that an excerpt of a file may have; shorter files are left out.
         gain_db: range of the random gain of each stem.
+
+    Raises:
+        UserError: there is nothing to make a remix from, or a file is bad.
     """
 
-    def __init__(self, tracks: Sequence[Track], stem: str, seconds: float, gain_db: tuple[float, float]) -> None:
-        self.seconds = seconds
+    def __init__(self, tracks: Sequence[Track], stem: str, longest: float, gain_db: tuple[float, float]) -> None:
         self.gain_db = gain_db
         self._files: dict[str, list[tuple[Path, float]]] = {}
         for track in tracks:
             for name, path in track.stems.items():
                 duration = audio_info(path).seconds
-                if name != stem and duration >= seconds:
+                if name != stem and duration >= longest:
                     self._files.setdefault(name, []).append((path, duration))
+        if not self._files:
+            raise UserError(
+                f"data.remix_probability: no stem beside {stem} lasts {longest:g} s, so there is nothing to "
+                "make remixes from. Set it to 0, or choose shorter excerpts."
+            )
 
     @property
     def paths(self) -> list[Path]:
         """All files that may be drawn."""
         return [path for files in self._files.values() for path, _ in files]
 
-    def draw(self, track: Track, rng: np.random.Generator) -> tuple[Part, ...]:
-        """One part for each stem that `track` has beside the target, from a random track, place and gain."""
+    def draw(self, track: Track, rng: np.random.Generator, seconds: float) -> tuple[Part, ...]:
+        """One part for each stem that `track` has beside the target, from a random track, place and gain.
+
+        Args:
+            track: the target's.
+            rng: where the randomness comes from.
+            seconds: how much of the files is heard, `longest` or less.
+        """
         parts = []
         for name in sorted(set(track.stems) & set(self._files)):
             candidates = self._files[name]
             path, duration = candidates[int(rng.integers(len(candidates)))]
-            start = rng.random() * (duration - self.seconds)
+            start = rng.random() * (duration - seconds)
             parts.append(Part(path, start, random_gain(rng, self.gain_db)))
         return tuple(parts)
 
-    def read(self, parts: Sequence[Part], reader: ExcerptReader) -> np.ndarray:
-        """The sum of some parts: float32 [C, N].
+    def read(self, parts: Sequence[Part], reader: ExcerptReader, seconds: float, speed: int = UNCHANGED) -> np.ndarray:
+        """The sum of some parts, each of which lasts `seconds` when it is played at `speed` percent: float32 [C, N].
 
         Raises:
             AudioFileError: a file has disappeared or is broken.
         """
-        total = np.zeros((reader.channels, round(self.seconds * reader.sample_rate)), dtype=np.float32)
+        total = np.zeros((reader.channels, round(seconds * reader.sample_rate)), dtype=np.float32)
         for part in parts:
-            total += reader.read([part.path], part.start_seconds, self.seconds) * part.gain
+            total += reader.read([part.path], part.start_seconds, seconds, speed) * part.gain
         return total
 
 

@@ -199,6 +199,16 @@ def separated_path(root: Path, separator: str, split: str, track: str, stem: str
     )
 
 
+def context_names(context: Sequence[str]) -> dict[str, str]:
+    """What samples and tables call the inputs that are heard beside the first: name -> input.
+
+    The mixture is called "mixture", the others "context", "context_2", and so on.
+    """
+    others = [source for source in context if source != MIXTURE]
+    called = {source: "context" if i == 0 else f"context_{i + 1}" for i, source in enumerate(others)}
+    return {called.get(source, MIXTURE): source for source in context}
+
+
 def input_paths(track: Track, stem: str, source: str) -> list[Path]:
     """Files whose sum is the input of a pair.
 

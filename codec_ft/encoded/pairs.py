@@ -41,7 +41,7 @@ class EncodedPairs(Dataset[Item]):
             )
         if pairs.swap_channels:
             raise ValueError("swapped channels have other latents than those that are stored")
-        if not audio and pairs.context is not None:
+        if not audio and pairs.context:
             raise ValueError("a context is audio, which is not read")
         self.pairs = pairs
         self.inputs = inputs

@@ -1,5 +1,7 @@
 """A trained enhancer at work: codes of a stem from audio, and audio of any rate, channels and length."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,7 +22,7 @@ OVERLAP = 0.1
 
 
 class TrainedEnhancer:
-    """Hears a stem in its input, and in a context where it was trained with one.
+    """Hears a stem in its input, and in what was beside it in training.
 
     Args:
         enhancer: its network, with trained weights.
@@ -33,7 +35,7 @@ class TrainedEnhancer:
         facts: what it is.
         stem: what it draws out, as "bass".
         input: what it is to hear, as "mixture" or "separated/open_unmix_demo".
-        context: what it is to hear beside that; None for nothing.
+        context: what it is to hear beside that, in this order.
         enhancer: its network, in `eval()`.
         codec: the frozen codec whose codes it writes, untouched.
         player: the codec that decodes: the same one, or its copy with another decoder.
@@ -61,15 +63,15 @@ class TrainedEnhancer:
 
     @torch.no_grad()
     def latents(self, audio: Tensor, context: Tensor | None = None) -> Tensor:
-        """The stem's latents `[B, D, T]`, not quantised, for audio and context `[B, 1, N]` at `sample_rate`.
+        """The stem's latents `[B, D, T]`, not quantised, for audio `[B, 1, N]` and context `[B, n, N]`.
 
-        All at once; of a bridge that gives codes, they are what the bridge was given.
+        At `sample_rate`, all at once; of a bridge that gives codes, they are what the bridge was given.
         """
         return self._predict(audio, context).latents
 
     @torch.no_grad()
     def codes(self, audio: Tensor, context: Tensor | None = None) -> Tensor:
-        """The stem's codes `[B, K', T]`, of the codebooks that it predicts, for audio and context `[B, 1, N]`."""
+        """The stem's codes `[B, K', T]`, of the codebooks that it predicts; arguments as of `latents`."""
         return self._codes(self._predict(audio, context))
 
     @torch.no_grad()
@@ -79,7 +81,7 @@ class TrainedEnhancer:
 
     @torch.no_grad()
     def decoded(self, audio: Tensor, context: Tensor | None = None) -> Tensor:
-        """The stem `[B, 1, N]`, for audio and context `[B, 1, N]` at `sample_rate`; all at once."""
+        """The stem `[B, 1, N]`; arguments as of `latents`."""
         prediction = self._predict(audio, context)
         if self.facts.decode == "codes":
             latents = self.codec.codes_to_latents(self._codes(prediction))
@@ -91,7 +93,7 @@ class TrainedEnhancer:
         self,
         audio: np.ndarray,
         sample_rate: int,
-        context: np.ndarray | None = None,
+        context: Sequence[np.ndarray] = (),
         *,
         chunk_seconds: float = CHUNK_SECONDS,
     ) -> np.ndarray:
@@ -103,36 +105,37 @@ class TrainedEnhancer:
         Args:
             audio: the input, float `[C, N]` in -1..1.
             sample_rate: of audio and context, in Hz.
-            context: what it hears beside the input, `[C, N]`, if it does.
+            context: what it hears beside the input, each `[C, N]`, in the order of the attribute `context`.
             chunk_seconds: what is heard at once; memory grows with it, not with the length.
 
         Returns:
             float32 `[C, N]`.
 
         Raises:
-            UserError: a context is missing, or given for nothing.
+            UserError: some of the context is missing, or given for nothing.
             ValueError: audio or context are not `[C, N]` with finite samples, or differ in shape.
         """
-        self._check_context(context)
-        sources = [audio] if context is None else [audio, context]
-        for source, what in zip(sources, ("audio", "context"), strict=False):
+        self._check_context(len(context))
+        sources = [audio, *context]
+        for i, source in enumerate(sources):
+            what = "context" if i else "audio"
             if source.ndim != 2 or 0 in source.shape:
                 raise ValueError(f"{what} must be [C, N] with C, N > 0, not of shape {list(source.shape)}")
             if source.shape != audio.shape:
                 raise ValueError(f"audio {list(audio.shape)} and context {list(source.shape)} differ in shape")
             if not np.isfinite(source).all():
                 raise ValueError(f"{what} holds NaN or infinite samples")
-        heard_at_once = [torch.from_numpy(resample(source, sample_rate, self.sample_rate)) for source in sources]
+        resampled = [torch.from_numpy(resample(source, sample_rate, self.sample_rate)) for source in sources]
         channels = [
             self._in_chunks(torch.stack(channel).to(self.device), chunk_seconds)
-            for channel in zip(*heard_at_once, strict=True)
+            for channel in zip(*resampled, strict=True)
         ]
         output = resample(torch.stack(channels).cpu().numpy(), self.sample_rate, sample_rate)[:, : audio.shape[1]]
         # Resampling there and back may cost a few samples.
         return np.ascontiguousarray(np.pad(output, ((0, 0), (0, audio.shape[1] - output.shape[1]))))
 
     def _in_chunks(self, sources: Tensor, chunk_seconds: float) -> Tensor:
-        """Input and context `[1 or 2, N]` of one channel to the stem `[N]`."""
+        """Input and context `[1 + n, N]` of one channel to the stem `[N]`."""
         hop, length = self.codec.hop_length, sources.shape[1]
         # In whole frames, so that where two chunks overlap their frames coincide, and with them most of the codes.
         overlap = max(1, round(OVERLAP * chunk_seconds * self.sample_rate / hop)) * hop
@@ -146,22 +149,23 @@ class TrainedEnhancer:
             return separate_in_chunks(separate, sources, chunk=chunk, overlap=overlap)[0, 0, :length]
 
     def _predict(self, audio: Tensor, context: Tensor | None) -> Prediction:
-        self._check_context(context)
-        for source in (audio, context):
-            if source is not None:
+        self._check_context(0 if context is None else context.shape[1])
+        self.codec.check_audio(audio)
+        if context is not None:
+            for source in context.split(1, dim=1):
                 self.codec.check_audio(source)
-        if context is not None and context.shape != audio.shape:
-            raise ValueError(f"audio {list(audio.shape)} and context {list(context.shape)} differ in shape")
+                if source.shape != audio.shape:
+                    raise ValueError(f"audio {list(audio.shape)} and context {list(context.shape)} differ in shape")
         return self.enhancer(heard(audio, context))
 
     def _codes(self, prediction: Prediction) -> Tensor:
         """The bridge's likeliest codes, or those nearest to the latents."""
-        if prediction.logits is not None:
-            return prediction.logits.argmax(dim=2)
-        return self.codec.quantize(prediction.latents, self.facts.target_codebooks)[0]
+        return self.enhancer.codes(prediction, self.facts.target_codebooks)
 
-    def _check_context(self, context: Tensor | np.ndarray | None) -> None:
-        if context is None and self.context is not None:
-            raise UserError(f"{self.name}: hears {self.context} beside its input; give it as context.")
-        if context is not None and self.context is None:
+    def _check_context(self, given: int) -> None:
+        """Refuse another number of inputs beside the first than it was trained with."""
+        if given and not self.context:
             raise UserError(f"{self.name}: was trained without a context; leave it out.")
+        if given != len(self.context):
+            them = "it" if len(self.context) == 1 else "them, in this order,"
+            raise UserError(f"{self.name}: hears {', '.join(self.context)} beside its input; give {them} as context.")

@@ -120,7 +120,7 @@ def card_text(facts: dict[str, Any]) -> str:
     """The card as Markdown; every number in it comes from `facts`."""
     data_settings = facts["stages"][0]["config"]["data"]
     names = [data_settings["root"], *data_settings["extra"]]
-    sources = [*(facts["train_inputs"] or [facts["input"]]), facts["input"], *filter(None, [facts["context"]])]
+    sources = [*(facts["train_inputs"] or [facts["input"]]), facts["input"], *facts["context"]]
     separators = sorted({source.partition("/")[2] for source in sources if source.startswith(f"{SEPARATED}/")})
     options = "" if set(separators) & set(STAND_INS) else " --no-separators"
     own_decoder = " --decoder DECODER_RUN" * facts["own_decoder"]
@@ -140,9 +140,9 @@ def card_text(facts: dict[str, Any]) -> str:
             *(data_line(data, name, options) for name, data in zip(names, facts["training_data"], strict=True)),
             *(
                 f"- Separated stems: `python scripts/prepare_data.py separate --with {separator} --root data/{name}`"
-                for name in names
+                for name, data in zip(names, facts["training_data"], strict=True)
                 for separator in separators
-                if separator not in STAND_INS
+                if separator not in STAND_INS or data["generator"] != "demo"  # which come with their stems
             ),
             *(
                 training_line(stage, f"FOLDER/{recipe} run=runs/{stage['config']['id']}")
@@ -162,7 +162,7 @@ def _what_it_is(facts: dict[str, Any]) -> str:
     _, _, separator = facts["input"].partition("/")
     heard = f"the {facts['stem']} as `{separator}` separates it" if separator else f"`{facts['input']}`"
     if facts["context"]:
-        heard += f", with `{facts['context']}` beside it"
+        heard += f", with {' and '.join(f'`{source}`' for source in facts['context'])} beside it"
     bridge = facts["bridge"]
     encoder = {"warm": "a trained copy of the codec's encoder", "frozen": "the codec's encoder as it is"}
     network = encoder[facts["encoder"]]

@@ -1,9 +1,9 @@
 """The options of fine-tuning a codec's encoder."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from codec_ft.codecs.base import EncoderStart
 from codec_ft.config import Config, runtime
@@ -12,6 +12,17 @@ from codec_ft.finetune.bridges.config import BridgeConfig
 from codec_ft.training.config import ExperimentConfig, OptimizerConfig
 
 Scope = Literal["set", "song", "segment"]
+
+
+def _listed(value: Any) -> Any:
+    """One name stands for a list of it, null for an empty one."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else value
+
+
+Sources = Annotated[list[str], BeforeValidator(_listed)]
+"""Names of inputs; a single one need not be written as a list."""
 
 
 class FinetuneDataConfig(DataConfig):
@@ -36,6 +47,18 @@ class FinetuneDataConfig(DataConfig):
             raise ValueError(f"song={self.song} is for overfitting it: set scope to song or segment, or leave song out")
         if self.scope != "set" and self.extra:
             raise ValueError(f"extra is for scope=set; with scope={self.scope} one song of root is all that is heard")
+        return self
+
+    @model_validator(mode="after")
+    def _speed_fits(self) -> "FinetuneDataConfig":
+        if self.speed != (1.0, 1.0):
+            fixed = [name for name, value in (("encoded", self.encoded), ("grid_seconds", self.grid_seconds)) if value]
+            fixed += ["scope=segment"] * (self.scope == "segment")
+            if fixed:
+                raise ValueError(
+                    f"speed=({self.speed[0]:g}, {self.speed[1]:g}) changes what is heard, but with {fixed[0]} excerpts "
+                    "are heard as they are; set it to (1, 1)"
+                )
         return self
 
 
@@ -95,7 +118,9 @@ class FinetuneConfig(ExperimentConfig):
     train_inputs: dict[str, float] = Field(
         {}, description="inputs that training draws from, with their shares; none: input alone"
     )
-    context: str | None = Field(None, description="a second input that is heard beside the first, such as mixture")
+    context: Sources = Field(
+        [], description="other inputs that are heard beside the first, such as mixture; one needs no brackets"
+    )
     encoder: Literal["warm", "frozen"] = Field("warm", description="a trainable copy, or the codec's own as it is")
     start: EncoderStart = Field("pretrained", description="weights the warm encoder starts from")
     bridge: BridgeConfig = BridgeConfig()
@@ -130,12 +155,17 @@ class FinetuneConfig(ExperimentConfig):
     def _fits_together(self) -> "FinetuneConfig":
         bridge, losses = self.bridge, self.losses
         gives_codes = bridge.kind != "none" and bridge.gives == "codes"
-        if losses.softmax and not gives_codes:
+        gives_both = bridge.kind != "none" and bridge.gives == "both"
+        if losses.softmax and not (gives_codes or gives_both):
             raise ValueError(
                 "losses.softmax needs a bridge that gives codes: set bridge.kind to dense, transformer or rotary, and "
                 "bridge.gives to codes"
             )
-        if gives_codes and not losses.softmax:
+        if gives_both and not any(losses.model_dump(exclude={"softmax", "adversarial"}).values()):
+            raise ValueError(
+                "bridge.gives=both gives latents too, which no loss trains; set losses.latent_mse above zero"
+            )
+        if (gives_codes or gives_both) and not losses.softmax:
             raise ValueError(
                 f"bridge.kind={bridge.kind} gives codes, which only losses.softmax trains; set it above zero"
             )
@@ -153,10 +183,13 @@ class FinetuneConfig(ExperimentConfig):
                 "balance is about gradients at the latents, but encoder=frozen and a bridge that gives codes leave "
                 "them as they are; set it to false"
             )
-        if self.context == self.input:
-            raise ValueError(f"context={self.context} is the input already; name another one, or leave it out")
+        if self.input in self.context:
+            raise ValueError(f"context={self.input} is the input already; name another one, or leave it out")
+        if len(set(self.context)) < len(self.context):
+            raise ValueError(f"context={', '.join(self.context)} has one input twice; name each once")
         if self.encoder == "frozen" and self.context:
-            raise ValueError(f"context={self.context} needs a warm encoder; the frozen one hears one input only")
+            heard = ", ".join(self.context)
+            raise ValueError(f"context={heard} needs a warm encoder; the frozen one hears one input only")
         if self.encoder == "frozen" and self.start == "random":
             raise ValueError("start=random is for a warm encoder; set encoder to warm")
         if self.target_codebooks is not None and self.target != "quantized":

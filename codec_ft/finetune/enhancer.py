@@ -7,9 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from codec_ft.codecs.base import Codec, EncoderStart
+from codec_ft.codecs.residual import ResidualCodec
 from codec_ft.errors import UserError
 from codec_ft.finetune.bridges.config import BridgeConfig
 from codec_ft.finetune.bridges.make import make_bridge
+from codec_ft.finetune.bridges.preferring import PreferringBridge
+from codec_ft.finetune.near_codes import NearCodes
 from codec_ft.finetune.widen import widen_encoder
 
 
@@ -20,7 +23,7 @@ class Prediction:
     Attributes:
         encoded: the encoder's latents, `[B, D, T]`.
         latents: those that stand for the stem, `[B, D, T]`: the bridge's if it gives any, else the encoder's.
-        logits: log-probabilities of codes, `[B, K', V, T]`, of a bridge that gives codes; else None.
+        logits: log-probabilities of codes, `[B, K', V, T]`, of a bridge that gives codes (too); else None.
     """
 
     encoded: Tensor
@@ -67,18 +70,39 @@ class Enhancer(nn.Module):
         if self.warm_encoder is not None and inputs > 1:
             widen_encoder(self.warm_encoder, inputs)
         self.bridge = make_bridge(bridge or BridgeConfig(), codec, window=window)
+        self.near_codes: NearCodes | None = None
+        if isinstance(self.bridge, PreferringBridge):
+            assert isinstance(codec, ResidualCodec) and self.bridge.n_codebooks is not None
+            self.near_codes = NearCodes(codec, self.bridge.n_codebooks)
+
+    @torch.no_grad()
+    def codes(self, prediction: Prediction, n_codebooks: int | None = None) -> Tensor:
+        """The codes `[B, K', T]` of a prediction: the likeliest of a bridge, the nearest of latents, or both in turn.
+
+        Args:
+            prediction: what `forward` gave without target codes.
+            n_codebooks: K' where latents are quantised; all if None.
+        """
+        if prediction.logits is None:
+            return self.codec.quantize(prediction.latents, n_codebooks)[0]
+        likeliest = prediction.logits.argmax(dim=2)
+        if self.near_codes is None:
+            return likeliest
+        assert isinstance(self.codec, ResidualCodec)
+        return self.codec.complete_codes(prediction.latents, likeliest, n_codebooks)
 
     @property
     def codec(self) -> Codec:
         """The frozen codec."""
         return self._frozen[0]
 
-    def forward(self, audio: Tensor, encoded: Tensor | None = None) -> Prediction:
+    def forward(self, audio: Tensor, encoded: Tensor | None = None, target_codes: Tensor | None = None) -> Prediction:
         """Hear the stem in `audio [B, C, N]`.
 
         Args:
             audio: the input, and beside it what else is heard.
             encoded: what the frozen encoder is known to make of the input, `[B, D, T]`; spares it the work.
+            target_codes: `[B, K, T]` in training, for a bridge that gives both (teacher forcing).
         """
         if self.warm_encoder is not None:
             encoded = self.warm_encoder(audio).float()
@@ -87,6 +111,10 @@ class Enhancer(nn.Module):
                 encoded = self.codec.encode(audio)
         if self.bridge is None:
             return Prediction(encoded, encoded, None)
+        if self.near_codes is not None:
+            assert isinstance(self.bridge, PreferringBridge)
+            latents, preferences = self.bridge.both(encoded)
+            return Prediction(encoded, latents, self.near_codes(latents, preferences, target_codes))
         bridged = self.bridge(encoded).float()
         if self.bridge.gives == "codes":
             return Prediction(encoded, encoded, bridged)

@@ -71,7 +71,7 @@ def _build(facts: EnhancerFacts, weights: Path, name: str, said_by: Path) -> Tra
         encoder=facts.encoder,
         bridge=facts.bridge,
         window=codec.n_frames(round(facts.seconds * codec.sample_rate)),
-        inputs=2 if facts.context else 1,
+        inputs=1 + len(facts.context),
     )
     load_weights(enhancer, weights)
     return TrainedEnhancer(enhancer, facts, name)

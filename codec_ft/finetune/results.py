@@ -8,6 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from codec_ft.data.dataset import ExcerptDataset, collate
+from codec_ft.data.tracks import context_names
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.sample import Metrics, Sample, excerpt_folder, other_floors, save_sample, separate_sample
 from codec_ft.finetune.step import FinetuneStep
@@ -63,7 +64,7 @@ def report(task: FinetuneTask, step: FinetuneStep, samples: Path, checkpoint: st
 
 def _row(system: str, found: Sequence[Sample], config: FinetuneConfig) -> dict:
     """One line of the table: means over items, leaving out what is undefined for an item."""
-    names = {"input": config.input, "context": config.context}
+    names = {"input": config.input, **context_names(config.context)}
     title, role = ROWS.get(system) or (f"{names[system]} (floor)", "floor")
     against: dict[str, Metrics] = {}
     for other, metrics in found[0].metrics[system].items():

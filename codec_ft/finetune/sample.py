@@ -8,7 +8,7 @@ from torch import Tensor
 
 from codec_ft.data.dataset import Batch
 from codec_ft.data.excerpts import Excerpt
-from codec_ft.data.tracks import MIXTURE
+from codec_ft.data.tracks import MIXTURE, context_names
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.losses.latents import latent_mse
 from codec_ft.finetune.step import FinetuneStep, Reference, Separation
@@ -36,9 +36,7 @@ class Sample:
 
 def other_floors(config: FinetuneConfig) -> dict[str, str]:
     """What there is to stand on beside the input, as `{name of its wav: source}`: the mixture, and the context."""
-    floors = {"mixture": MIXTURE}
-    if config.context not in (None, MIXTURE):
-        floors["context"] = config.context
+    floors = {MIXTURE: MIXTURE, **context_names(config.context)}
     return {name: source for name, source in floors.items() if source != config.input}
 
 

@@ -16,7 +16,7 @@ from codec_ft.atomic import atomic_path
 from codec_ft.config import Config
 from codec_ft.errors import UserError
 from codec_ft.finetune.bridges.config import BridgeConfig
-from codec_ft.finetune.config import FinetuneConfig
+from codec_ft.finetune.config import FinetuneConfig, Sources
 from codec_ft.finetune.enhancer import Enhancer
 from codec_ft.weights import save_weights
 
@@ -32,7 +32,7 @@ class EnhancerFacts(Config):
     stem: str
     input: str
     train_inputs: dict[str, float] = Field({}, description="what it heard in training, with shares; none: input alone")
-    context: str | None = None
+    context: Sources = Field([], description="what is heard beside the input")
     encoder: Literal["warm", "frozen"] = "warm"
     bridge: BridgeConfig = BridgeConfig()
     target_codebooks: int | None = Field(None, ge=1)

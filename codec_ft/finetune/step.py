@@ -10,7 +10,7 @@ from codec_ft.codecs.base import Codec
 from codec_ft.data.dataset import Batch
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.discriminator import EmbeddingDiscriminator
-from codec_ft.finetune.enhancer import Enhancer, Prediction
+from codec_ft.finetune.enhancer import Enhancer
 from codec_ft.finetune.objective import Objective, Wanted
 
 
@@ -53,7 +53,7 @@ class FinetuneStep(nn.Module):
             start=config.start,
             bridge=config.bridge,
             window=codec.n_frames(round(config.data.seconds * codec.sample_rate)),
-            inputs=2 if config.context else 1,
+            inputs=1 + len(config.context),
         )
         self.objective = Objective(config, codec, discriminator)
         self.target = config.target
@@ -79,26 +79,20 @@ class FinetuneStep(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of a batch by name, `"loss"` their sum; leaves both latents for a discriminator in the batch."""
         wanted = self.wanted(batch)
-        prediction = self.enhancer(heard(batch.input, batch.context), batch.input_latents)
+        prediction = self.enhancer(heard(batch.input, batch.context), batch.input_latents, wanted.codes)
         losses = self.objective(prediction, wanted)
         batch.output = prediction.latents.detach()
         batch.target_latents, batch.target_codes = wanted.latents, wanted.codes
         return losses
 
-    def predicted_codes(self, prediction: Prediction) -> Tensor:
-        """The codes `[B, K', T]` of a prediction: the bridge's likeliest, or those nearest to the latents."""
-        if prediction.logits is not None:
-            return prediction.logits.argmax(dim=2)
-        return self.codec.quantize(prediction.latents, self.target_codebooks)[0]
-
     @torch.no_grad()
     def separate(
         self, audio: Tensor, context: Tensor | None = None, decode: Literal["codes", "latents"] = "codes"
     ) -> Separation:
-        """Draw the stem out of `audio [B, 1, N]`, with `context [B, 1, N]` beside it if it was trained with one."""
+        """Draw the stem out of `audio [B, 1, N]`, with `context [B, n, N]` beside it if it was trained with one."""
         codec, length = self.codec, audio.shape[-1]
         prediction = self.enhancer(heard(audio, context))
-        codes = self.predicted_codes(prediction)
+        codes = self.enhancer.codes(prediction, self.target_codebooks)
         input_latents = codec.encode(audio)
         input_codes, quantized_input = codec.quantize(input_latents)
         decoded = codec.codes_to_latents(codes) if decode == "codes" else prediction.latents
@@ -122,5 +116,5 @@ class FinetuneStep(nn.Module):
 
 
 def heard(audio: Tensor, context: Tensor | None) -> Tensor:
-    """Input and context side by side, `[B, C, N]`."""
+    """Input `[B, 1, N]` and context `[B, n, N]` side by side, `[B, 1 + n, N]`."""
     return audio if context is None else torch.cat([audio, context], dim=1)

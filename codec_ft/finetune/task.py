@@ -88,6 +88,7 @@ class FinetuneTask(Task):
             seed=config.train.seed,
             # What a separator would make of a remix is not known.
             remix_probability=data.remix_probability if MIXTURE in inputs else 0.0,
+            speed=data.speed,
             gain_db=data.gain_db,
             noise_db=data.noise_db,
             grid_seconds=data.grid_seconds,

@@ -1,6 +1,5 @@
 """Shipping a separator that was trained here: weights, and the card that says how they came about and what they do."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
@@ -9,7 +8,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from codec_ft.atomic import atomic_path
 from codec_ft.data.separators.base import Separator
 from codec_ft.data.separators.build import measure_levels, over_tracks
 from codec_ft.data.separators.load import load_separator
@@ -17,6 +15,7 @@ from codec_ft.data.separators.networks import read_network, save_network
 from codec_ft.data.separators.sources import read_mixture
 from codec_ft.data.tracks import find_tracks, split_folders
 from codec_ft.separation.config import SeparatorConfig
+from codec_ft.training.cards import data_line, training_line, write_card
 from codec_ft.training.provenance import composed_data, training_facts
 from codec_ft.training.run_folder import read_finished
 
@@ -61,11 +60,7 @@ def ship_separator(run: Path, folder: Path, data: Sequence[Path]) -> Path:
         **training_facts(run, config),
         "measured": {root.name: measure_separator(separator, root) for root in data},
     }
-    with atomic_path(folder / "card.json") as temporary:
-        temporary.write_text(json.dumps(facts, indent=1, default=str) + "\n")
-    with atomic_path(folder / "card.md") as temporary:
-        temporary.write_text(card_text(facts))
-    return folder / "card.md"
+    return write_card(folder, facts, card_text(facts))
 
 
 def measure_separator(separator: Separator, root: Path) -> dict[str, dict[str, Any]]:
@@ -89,10 +84,7 @@ def measure_separator(separator: Separator, root: Path) -> dict[str, dict[str, A
 
 def card_text(facts: dict[str, Any]) -> str:
     """The card as Markdown; every number in it comes from `facts`."""
-    config, data = facts["config"], facts["training_data"]
-    train = config["train"]
-    counts = " ".join(f"--{split} {count}" for split, count in data["tracks"].items())
-    where = {"cpu": "on CPU", "cuda": "on a GPU"}.get(facts["device"], f"on {facts['device']}")
+    config = facts["config"]
     root = config["data"]["root"]
     lines = [
         f"# Separator `{facts['name']}`",
@@ -104,11 +96,8 @@ def card_text(facts: dict[str, Any]) -> str:
         "",
         "## How it was made",
         "",
-        f"- Data: `python scripts/prepare_data.py demo --root data/{root} --seed {data['seed']} "
-        f"--seconds {data['seconds']:g} {counts} --no-separators`",
-        f"- Training: `accelerate launch scripts/train_codec.py {config['id']} run=runs/{config['id']}`, "
-        f"{facts['steps']} steps of {train['batch_size']} x {config['data']['seconds']:g} s, seed {train['seed']}, "
-        f"{facts['hours']:g} hours {where}; the {facts['checkpoint']}.",
+        data_line(facts["training_data"], root),
+        training_line(facts, f"{config['id']} run=runs/{config['id']}"),
         f"- Card: `python scripts/ship_separator.py runs/{config['id']} FOLDER "
         f"{' '.join(f'--data data/{name}' for name in facts['measured'])}`",
         "",

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from codec_ft.data.separators.htdemucs import HTDemucsShape
 from codec_ft.data.separators.networks import NetworkFacts
@@ -25,6 +25,12 @@ class SeparatorConfig(ExperimentConfig):
     channels: Literal[1, 2] = 2
     open_unmix: OpenUnmixShape = Field(OpenUnmixShape(), description="sizes, if that is the architecture")
     htdemucs: HTDemucsShape = Field(HTDemucsShape(), description="sizes, if that is the architecture")
+
+    @model_validator(mode="after")
+    def _at_its_own_speed(self) -> "SeparatorConfig":
+        if self.data.speed != (1.0, 1.0):
+            raise ValueError("data.speed is not for separators; set it to (1, 1)")
+        return self
 
     @property
     def facts(self) -> NetworkFacts:

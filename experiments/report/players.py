@@ -88,6 +88,8 @@ def _sample_view(run: Run, sample: Sample, number: int, pictures: dict[Path, Pat
     # A sample that says what each of its excerpts is decides their order, too.
     captions = mapping(facts.get("captions"))
     expected: tuple[str, ...] = tuple(captions) or CLIPS
+    if training_wording.trains_decoder(run.config):
+        expected = ("input", "untouched_decoder", "output", "target", "quantized_target")
     if training_wording.trains_codec(run.config):
         expected = ("output", "target")
         name += f", {facts['stem']}" if "stem" in facts else ""

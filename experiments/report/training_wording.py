@@ -1,8 +1,10 @@
 """What a run has trained, in plain words; its configuration says it all."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from codec_ft.data.tracks import context_names
 from experiments.report.run_folder import finite, mapping
 from experiments.report.wording import metric_label, setting, show_percent
 
@@ -16,8 +18,13 @@ BY_HEART = {"song": "one song of the training set", "segment": "one excerpt of o
 
 
 def trains_codec(config: Mapping[str, Any]) -> bool:
-    """Whether the run trains a codec from scratch, so that its samples are an original and its reconstruction."""
-    return config.get("task") in CODEC_TASKS
+    """Whether the run trains a codec, so that its samples are an original and its reconstruction."""
+    return config.get("task") in CODEC_TASKS and not trains_decoder(config)
+
+
+def trains_decoder(config: Mapping[str, Any]) -> bool:
+    """Whether the run trains a codec's decoder on what an enhancer predicts."""
+    return bool(config.get("enhancer"))
 
 
 def trains_separator(config: Mapping[str, Any]) -> bool:
@@ -29,16 +36,23 @@ def route(config: Mapping[str, Any]) -> str:
     """Where the sound comes from and where it goes, e.g. `separated/spectrogram + mixture → bass`."""
     if trains_separator(config):
         return "mixture → stems"
+    if trains_decoder(config):
+        return f"tokens of {Path(setting(config, 'enhancer')).name} → audio"
     if trains_codec(config):
         return "audio → tokens → audio"
     stem, source = setting(config, "stem"), setting(config, "input")
     source = {"noisy": f"{stem} + noise", "target": stem}.get(source, source)
-    heard = " + ".join(filter(None, (source, setting(config, "context"))))
+    heard = " + ".join(filter(None, (source, *_context(config))))
     return " → ".join(filter(None, (heard, stem)))
 
 
 def describe(config: Mapping[str, Any]) -> str:
     """What was trained, in one to three sentences, for a reader who knows no abbreviation."""
+    if trains_decoder(config):
+        return (
+            f"The codec's decoder learns to play the tokens that the enhancer {Path(setting(config, 'enhancer')).name} "
+            "predicts, wrong ones among them; the tokens stay as they are."
+        )
     if trains_codec(config):
         return "A neural codec learns to turn music into tokens and back; the output is what is left of the target."
     if trains_separator(config):
@@ -46,9 +60,9 @@ def describe(config: Mapping[str, Any]) -> str:
     if not setting(config, "stem") or not setting(config, "input"):
         return ""
     hears = f"{_encoder(config)} hears {input_words(setting(config, 'input'), config)}"
-    context = setting(config, "context")
+    context = [input_words(source, config) for source in _context(config)]
     if context:
-        hears += f", and beside it {input_words(context, config)}"
+        hears += f", and beside it {_listed(context)}"
     bridge = mapping(config.get("bridge"))
     behind = BRIDGES.get(str(bridge.get("kind")), "")
     if not behind:
@@ -106,16 +120,36 @@ def clip_caption(name: str, config: Mapping[str, Any]) -> str:
     """What one player plays, in a few words."""
     if trains_codec(config):
         return {"output": "through the codec", "target": "the original"}.get(name, "")
-    context = setting(config, "context")
+    if trains_decoder(config):
+        return {
+            "input": "what the enhancer hears",
+            "untouched_decoder": "its tokens, played by the codec's own decoder",
+            "output": "the same tokens, played by the trained decoder",
+            "target": "the clean stem",
+            "quantized_target": "the target through the codec: its ceiling",
+        }.get(name, "")
+    context = context_names(_context(config))
+    beside = {name: f"{input_words(source, config)}, heard beside the input" for name, source in context.items()}
     return {
         "input": f"{input_words(setting(config, 'input'), config)}, as the model hears it",
-        "context": f"{input_words(context, config)}, heard beside the input",
-        "mixture": "heard beside the input" if context == "mixture" else "",
+        **beside,
+        "mixture": "heard beside the input" if "mixture" in context else "",
         "output": "what the model makes of it",
         "target": f"the clean {setting(config, 'stem') or 'stem'}",
         "quantized_input": "the input through the untouched codec",
         "quantized_target": "the target through the codec: its ceiling",
     }.get(name, "")
+
+
+def _context(config: Mapping[str, Any]) -> list[str]:
+    """What is heard beside the input; a run of an earlier version names it, or has null."""
+    value = config.get("context")
+    return [value] if isinstance(value, str) else [str(source) for source in value or ()]
+
+
+def _listed(words: list[str]) -> str:
+    """Some words as a sentence has them: `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _encoder(config: Mapping[str, Any]) -> str:

@@ -27,7 +27,10 @@ CLIP_LABELS = {
     "quantized_input": "Quantised input",
     "quantized_target": "Quantised target",
     "mixture": "Mixture",
+    "untouched_decoder": "Untouched decoder",
     "context": "Context",
+    "context_2": "Second context",
+    "context_3": "Third context",
 }
 
 Verdict = Literal["better", "worse", "same"]

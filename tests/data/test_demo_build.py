@@ -89,6 +89,13 @@ def test_other_parameters_on_the_same_folder_are_refused(demo_set, change, words
     assert snapshot(demo_set) == before
 
 
+def test_a_folder_with_something_else_is_left_alone(tmp_path):
+    (tmp_path / "train" / "my song").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"holds something that was not made here\. Choose another folder"):
+        build_demo_set(tmp_path, tracks={"train": 1}, seconds=2.0)
+    assert not (tmp_path / "dataset.json").exists()
+
+
 def test_a_broken_description_is_refused(tmp_path):
     (tmp_path / "dataset.json").write_text("{")
     with pytest.raises(UserError, match=r"dataset\.json: not the description"):
@@ -114,7 +121,7 @@ def test_bad_arguments_are_named(tmp_path, arguments, words):
 
 def test_too_small_a_disk_is_said_before_rendering(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(build.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(UserError, match="GB"):
         build_demo_set(tmp_path, tracks={"train": 1}, seconds=2.0)
 
@@ -137,11 +144,11 @@ def test_an_error_while_writing_leaves_no_track(tmp_path, monkeypatch):
 
 def test_a_failing_worker_is_reported_with_its_track(tmp_path, monkeypatch):
     # The split's folder has become a file when the workers want to write: they fail in their own processes.
-    def replace_by_a_file(root, seconds):
+    def replace_by_a_file(root, needed):
         shutil.rmtree(root / "train")
         (root / "train").write_text("in the way")
 
-    monkeypatch.setattr(build, "_check_space", replace_by_a_file)
+    monkeypatch.setattr(build, "check_space", replace_by_a_file)
     with pytest.raises(UserError, match=r"train: track 000 \(seed 5\) failed: UserError: .*cannot be written"):
         build_demo_set(tmp_path, tracks={"train": 2}, seconds=2.0, seed=5, jobs=2)
 

@@ -110,7 +110,7 @@ def test_validating_on_noise(root: Path) -> None:
     tracks = find_tracks(root, "train")
     excerpts = [Excerpt(track, start, 0.5) for track in tracks for start in (0.0, 0.7)]
     options = {"stem": "bass", "sample_rate": RATE}
-    noisy = ExcerptDataset(excerpts, input="noisy", noise_db=30.0, context="noise", **options)
+    noisy = ExcerptDataset(excerpts, input="noisy", noise_db=30.0, context=["noise"], **options)
     for index, item in enumerate(noisy):
         assert torch.equal(item["input"], noisy[index]["input"])
         assert rms_db(item["target"]) - rms_db(item["input"] - item["target"]) == pytest.approx(30.0, abs=0.01)
@@ -147,20 +147,20 @@ def test_a_single_one_of_several_inputs_is_an_input(root: Path) -> None:
 def test_the_files_of_all_inputs_must_be_there(root: Path) -> None:
     (root / "separated/five/train/b/bass.wav").unlink()
     missing = r"separated/five/train/b/bass\.wav: no such separated stem"
-    for options in ({"inputs": {"mixture": 9.0, "separated/five": 1.0}}, {"context": "separated/five"}):
+    for options in ({"inputs": {"mixture": 9.0, "separated/five": 1.0}}, {"context": ["separated/five"]}):
         with pytest.raises(UserError, match=missing):
             pairs(root, **options)
     excerpt = Excerpt(find_tracks(root, "train")[1], 0.0, 0.5)
     with pytest.raises(UserError, match=missing):
-        ExcerptDataset([excerpt], stem="bass", context="separated/five", sample_rate=RATE)
+        ExcerptDataset([excerpt], stem="bass", context=["separated/five"], sample_rate=RATE)
     with pytest.raises(UserError, match="input=mixtur: no such input"):
-        pairs(root, context="mixtur")
+        pairs(root, context=["mixtur"])
 
 
 def test_the_shortest_file_of_a_pair_says_where_excerpts_may_begin(root: Path) -> None:
     for name in ("a", "b"):
         soundfile.write(root / f"separated/five/train/{name}/bass.wav", np.full(RATE, 0.1), RATE)
-    for options in ({"inputs": {"mixture": 1.0, "separated/five": 1.0}}, {"context": "separated/five"}):
+    for options in ({"inputs": {"mixture": 1.0, "separated/five": 1.0}}, {"context": ["separated/five"]}):
         assert max(place(item)[1] for item in pairs(root, **options)) <= 0.5
     assert max(place(item)[1] for item in pairs(root)) > 1.4
 
@@ -171,7 +171,7 @@ def test_a_context_is_of_the_same_place_with_the_same_gain(root: Path, make_trac
         make_track(root / "train" / name, {stem: rng.uniform(-0.2, 0.2, (2, 2 * RATE)) for stem in ("bass", "drums")})
     options = {"gain_db": (-6.0, 6.0), "channels": 2, "swap_channels": True, "input": "separated/three"}
     plain = pairs(root, **options)
-    heard = pairs(root, context="mixture", **options)
+    heard = pairs(root, context=["mixture"], **options)
     mixed = pairs(root, **options | {"input": "mixture"})
     for i, item in enumerate(heard):
         assert torch.equal(item["input"], plain[i]["input"]) and torch.equal(item["target"], plain[i]["target"])
@@ -183,14 +183,27 @@ def test_a_context_is_of_the_same_place_with_the_same_gain(root: Path, make_trac
     excerpts = fixed_excerpts(find_tracks(root, "train"), "bass", 0.5, 2, source=["separated/three", "mixture"])
     chosen, mixtures = (
         ExcerptDataset(excerpts, stem="bass", sample_rate=RATE, **words)
-        for words in ({"input": "separated/three", "context": "mixture"}, {"input": "mixture"})
+        for words in ({"input": "separated/three", "context": ["mixture"]}, {"input": "mixture"})
     )
     assert all(torch.equal(chosen[i]["context"], mixtures[i]["input"]) for i in range(len(excerpts)))
 
 
+def test_several_contexts_stand_one_below_the_other(root: Path) -> None:
+    options = {"input": "target", "channels": 2}
+    heard = pairs(root, context=["separated/five", "mixture", "separated/three"], **options)
+    for item in heard:
+        assert item["context"].shape == (6, 4000)
+        assert [float(row[9] / item["target"][0, 9]) for row in item["context"]] == [5.0, 5.0, 17.0, 17.0, 3.0, 3.0]
+    batch = collate([heard[0], heard[1], heard[2]])
+    assert batch.context is not None and batch.context.shape == (3, 6, 4000)
+    excerpt = Excerpt(find_tracks(root, "train")[1], 0.5, 0.5)
+    data = ExcerptDataset([excerpt], stem="bass", context=["mixture", "separated/five"], sample_rate=RATE)
+    assert [float(row[9] / data[0]["target"][0, 9]) for row in data[0]["context"]] == [17.0, 5.0]
+
+
 def test_only_mixtures_are_remixed_and_their_context_is_the_remix(root: Path) -> None:
     options = {"remix_probability": 0.5, "remix_gain_db": (0.0, 0.0), "length": 400}
-    both = list(pairs(root, inputs={"mixture": 1.0, "separated/three": 1.0}, context="mixture", **options))
+    both = list(pairs(root, inputs={"mixture": 1.0, "separated/three": 1.0}, context=["mixture"], **options))
     made_up = [item for item in both if item["name"].endswith("(remix)")]
     assert 60 < len(made_up) < 140  # half of a half
     # The drums are those of a or b, twice as loud: 1 + 16, 1 + 32 or 1 + 8 times the bass.
@@ -205,7 +218,11 @@ def test_only_mixtures_are_remixed_and_their_context_is_the_remix(root: Path) ->
     ("options", "message"),
     [
         ({"inputs": {"target": 1.0, "noisy": 1.0}}, "not input=target, noisy with stem=bass"),
-        ({"context": "separated/three"}, "not input=mixture and context=separated/three with stem=bass"),
+        ({"context": ["separated/three"]}, "not input=mixture and context=separated/three with stem=bass"),
+        (
+            {"context": ["target", "separated/five"]},
+            "not input=mixture and context=target, separated/five with stem=bass",
+        ),
         ({"stem": "mixture"}, "not input=mixture with stem=mixture"),
     ],
 )

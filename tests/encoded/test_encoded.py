@@ -84,7 +84,7 @@ def test_without_audio_there_are_latents_only(root: Path, encode, pairs, tiny_co
 
 def test_inputs_are_given_where_they_are_asked_for(encode, pairs, tiny_codec: EncodecCodec) -> None:
     encode(tiny_codec, inputs=[])
-    for options in ({}, {"input": "mixture", "remix_probability": 1.0}, {"input": "noisy"}, {"context": "mixture"}):
+    for options in ({}, {"input": "mixture", "remix_probability": 1.0}, {"input": "noisy"}, {"context": ["mixture"]}):
         data = EncodedPairs(pairs(tiny_codec, **options), tiny_codec)
         assert "input_latents" not in data[0] and ("context" in data[0]) == ("context" in options)
         latents = tiny_codec.encode(data[3]["target"][None])[0]
@@ -341,7 +341,7 @@ def test_pairs_that_have_no_stored_latents(encode, pairs, tiny_codec: EncodecCod
         with pytest.raises(UserError, match=f"input={noise}: cannot be stored"):
             encode(tiny_codec, inputs=[noise])
     with pytest.raises(ValueError, match="a context is audio"):
-        EncodedPairs(pairs(tiny_codec, context="mixture"), tiny_codec, audio=False)
+        EncodedPairs(pairs(tiny_codec, context=["mixture"]), tiny_codec, audio=False)
     with pytest.raises(ValueError, match="swapped channels"):
         EncodedPairs(pairs(tiny_codec, channels=2, swap_channels=True), tiny_codec)
 

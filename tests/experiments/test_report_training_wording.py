@@ -109,6 +109,7 @@ def test_noise_is_told_with_its_level() -> None:
     [
         ({}, "mixture → bass"),
         ({"input": "separated/rough", "context": "mixture"}, "separated/rough + mixture → bass"),
+        ({"input": "target", "context": ["separated/a", "mixture"]}, "bass + separated/a + mixture → bass"),
         ({"input": "noise", "stem": "drums"}, "noise → drums"),
         ({"input": "noisy"}, "bass + noise → bass"),
         ({"input": "target"}, "bass → bass"),
@@ -154,6 +155,12 @@ def test_captions_of_what_is_heard_together() -> None:
     assert clip_caption("mixture", finetuning(input="separated/a")) == ""
     other = finetuning(context="separated/a")
     assert clip_caption("context", other) == "the stem as separated by “a”, heard beside the input"
+    several = finetuning(input="target", context=["separated/a", "mixture", "separated/b"])
+    assert clip_caption("context_2", several) == "the stem as separated by “b”, heard beside the input"
+    assert clip_caption("mixture", several) == "heard beside the input"
+    assert "the stem as separated by “a”, the mixture and the stem as separated by “b”, and learns" in describe(several)
+    for older in (None, "mixture"):  # as runs of an earlier version have it
+        assert route({**finetuning(), "context": older}) == "mixture" + (f" + {older}" if older else "") + " → bass"
 
 
 def test_every_codec_trainer_and_every_bridge_is_known() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from test_run import TINY
 
 from codec_ft.errors import UserError
 from experiments.run import run_experiment
-from experiments.sampling import load_run, sample_file, sample_report, sample_track
+from experiments.sampling import heard_files, load_run, sample_file, sample_report, sample_track
 from experiments.tasks import read_config
 
 HOW = {"start": 0.0, "seconds": None, "decode": None, "device": "cpu"}
@@ -100,22 +101,22 @@ def hears_two(tmp_path_factory: pytest.TempPathFactory, tiny_set: Path, tiny_cod
     return run_experiment(read_config(words, default="demo")).path
 
 
-def of_song(tiny_set: Path, number: int) -> dict[str, Path]:
+def of_song(tiny_set: Path, number: int) -> dict[str, Any]:
     """Both files of a test track."""
     name = f"test song {number}"
     return {
         "audio": tiny_set / "separated" / "rough" / "test" / name / "bass.wav",
-        "context": tiny_set / "test" / name / "mixture.wav",
+        "context": [tiny_set / "test" / name / "mixture.wav"],
     }
 
 
 def test_a_file_and_its_context(hears_two: Path, tiny_set: Path) -> None:
     files = of_song(tiny_set, 1)
     folder = sample_file(hears_two, **files, **{**HOW, "start": 0.5, "seconds": 1.0})
-    assert {path.stem for path in folder.glob("*.wav")} == {"input", "context", "output", "quantized_input"}
+    assert {path.stem for path in folder.glob("*.wav")} == {"input", "mixture", "output", "quantized_input"}
     assert {soundfile.info(path).frames for path in folder.glob("*.wav")} == {8000}
     facts = json.loads((folder / "sample.json").read_text())
-    assert (facts["track"], facts["context"], facts["seconds"]) == ("bass.wav", "mixture.wav", 1.0)
+    assert (facts["track"], facts["context"], facts["seconds"]) == ("bass.wav", ["mixture.wav"], 1.0)
     # It is what the same excerpt of the track gives.
     track = sample_track(hears_two, "test song 1", **{**HOW, "start": 0.5, "seconds": 1.0})
     waves = []
@@ -130,14 +131,32 @@ def test_a_file_and_its_context(hears_two: Path, tiny_set: Path) -> None:
     silent = hears_two.parent / "silent.wav"
     soundfile.write(silent, np.zeros(16000), 8000)
     before = (folder / "output.wav").read_bytes()
-    sample_file(hears_two, files["audio"], context=silent, **{**HOW, "start": 0.5, "seconds": 1.0})
+    sample_file(hears_two, files["audio"], context=[silent], **{**HOW, "start": 0.5, "seconds": 1.0})
     assert (folder / "output.wav").read_bytes() != before
+
+
+def test_several_contexts_are_given_in_their_order(tiny_set: Path, tmp_path: Path) -> None:
+    song = tiny_set / "test" / "test song 0"
+    audio, drums, mixture = song / "bass.wav", song / "drums.wav", song / "mixture.wav"
+    run, trained_with = tmp_path / "run", ["separated/a", "mixture", "separated/b"]
+    assert heard_files(run, trained_with, audio, [drums, mixture, audio]) == {
+        "input": audio,
+        "context": drums,
+        "mixture": mixture,
+        "context_2": audio,
+    }
+    for given in ([], [drums], [drums, mixture, audio, drums]):
+        with pytest.raises(
+            UserError, match=r"hears separated/a, mixture, separated/b beside its input\. Give"
+        ) as caught:
+            heard_files(run, trained_with, audio, given)
+        assert str(caught.value).endswith("with a --context FILE for each, in this order.")
 
 
 def test_a_context_at_another_rate(hears_two: Path, tiny_set: Path, tmp_path: Path) -> None:
     """The same music, whose lengths in samples do not divide."""
     soundfile.write(tmp_path / "mix.wav", np.zeros(88199), 44100)
-    folder = sample_file(hears_two, of_song(tiny_set, 0)["audio"], context=tmp_path / "mix.wav", **HOW)
+    folder = sample_file(hears_two, of_song(tiny_set, 0)["audio"], context=[tmp_path / "mix.wav"], **HOW)
     lengths = {soundfile.info(path).frames for path in folder.glob("*.wav")}
     assert len(lengths) == 1 and lengths <= {15999, 16000}
 
@@ -150,9 +169,9 @@ def test_mistakes_with_a_context(trained: Path, hears_two: Path, tiny_set: Path,
         sample_file(trained, **files, **HOW)
     soundfile.write(tmp_path / "short.wav", np.zeros(15900), 8000)
     with pytest.raises(UserError, match=r"short\.wav: lasts 1\.988 s, but .*bass\.wav lasts 2\.000 s\. Give the same"):
-        sample_file(hears_two, files["audio"], context=tmp_path / "short.wav", **HOW)
+        sample_file(hears_two, files["audio"], context=[tmp_path / "short.wav"], **HOW)
     with pytest.raises(UserError, match=r"gone\.wav"):
-        sample_file(hears_two, files["audio"], context=tmp_path / "gone.wav", **HOW)
+        sample_file(hears_two, files["audio"], context=[tmp_path / "gone.wav"], **HOW)
     with pytest.raises(UserError, match=r"hears mixture") as caught:
         sample_file(hears_two, tmp_path / "gone.wav", **HOW)
     assert "\n" not in str(caught.value)

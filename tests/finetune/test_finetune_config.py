@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from codec_ft.config import config_hash, load_config
+from codec_ft.config import config_hash, load_config, to_dict
 from codec_ft.errors import UserError
 from codec_ft.finetune.bridges.config import BridgeConfig
 from codec_ft.finetune.config import FinetuneConfig, LossWeights
@@ -50,6 +50,11 @@ def refusal(text: str, tmp_path: Path) -> str:
         ),
         ("encoder: frozen\nbridge: {kind: rotary, gives: latents}\nstart: random", "start=random is for a warm encod"),
         ("input: mixture\ncontext: mixture", "context=mixture is the input already"),
+        ("input: mixture\ncontext: [separated/a, mixture]", "context=mixture is the input already"),
+        (
+            "context: [separated/a, separated/b, separated/a]",
+            "context=separated/a, separated/b, separated/a has one in",
+        ),
         ("target_codebooks: 2", "target_codebooks is for target=quantized"),
         # Sections.
         ("bridge: {kind: dense, gives: latents}", "mine.yaml: bridge: the dense bridge gives codes; set gives"),
@@ -57,6 +62,15 @@ def refusal(text: str, tmp_path: Path) -> str:
         ("bridge: {kind: rotary, dim: 30}", "mine.yaml: bridge: dim=30 must be a multiple of heads=4"),
         ("losses: {latent_mse: 0}", "mine.yaml: losses: one of the weights must be above zero"),
         ("losses: {latent_mse: 0, adversarial: 1}", "mine.yaml: losses: adversarial alone does not say which stem"),
+        (
+            "data: {speed: [0.8, 1.2], grid_seconds: 0.5}",
+            "mine.yaml: data: speed=(0.8, 1.2) changes what is heard, but w",
+        ),
+        (
+            "data: {speed: [0.8, 1.2], encoded: true}",
+            "but with encoded excerpts are heard as they are; set it to (1, 1)",
+        ),
+        ("data: {speed: [1.1, 1.1], scope: segment}", "but with scope=segment excerpts are heard as they are"),
         ("data: {song: Rain}", "mine.yaml: data: song=Rain is for overfitting it: set scope to song or segment"),
         ("data: {scope: song, extra: [more]}", "mine.yaml: data: extra is for scope=set; with scope=song"),
         # Single values.
@@ -109,11 +123,18 @@ def test_what_fits_together_is_taken() -> None:
         {"bridge": {"kind": "dense"}, "losses": {"softmax": 1.0, "latent_mse": 0.0}, "encoder": "frozen"},
         {"bridge": {"kind": "rotary", "gives": "latents"}, "encoder": "frozen", "balance": True},
         {"bridge": {"kind": "rotary", "gives": "latents"}, "context": "separated/a", "start": "random"},
+        {"context": ["separated/a", "separated/b"], "data": {"speed": [0.8, 1.25], "scope": "song"}},
         {"target": "quantized", "target_codebooks": 4},
         {"train_inputs": {"separated/a": 2.0, "mixture": 1.0}, "input": "separated/a"},
         {"data": {"scope": "segment", "song": "Rain"}},
     ):
         FinetuneConfig.model_validate({"id": "x", **settings})
+
+
+def test_one_context_needs_no_brackets() -> None:
+    for given, found in ((None, []), ("separated/a", ["separated/a"]), (["noise", "target"], ["noise", "target"])):
+        config = FinetuneConfig.model_validate({"id": "x", "context": given})
+        assert config.context == found == to_dict(config)["context"]
 
 
 def test_the_numbers_of_the_thesis() -> None:

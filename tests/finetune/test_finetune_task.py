@@ -190,6 +190,14 @@ def test_training_draws_from_several_inputs(make_task: MakeTask) -> None:
     assert not any(torch.equal(valid[i]["input"], valid[i]["target"]) for i in range(len(valid)))  # type: ignore[arg-type]
 
 
+def test_excerpts_are_played_faster_and_slower_in_training_alone(make_task: MakeTask, tiny_set: Path) -> None:
+    task, plain = make_task(**with_data(tiny_set, speed=[0.8, 1.25])), make_task()
+    speeds = [task.pairs(40).draw(index).speed for index in range(40)]
+    assert 80 <= min(speeds) < 85 and 119 < max(speeds) <= 125
+    assert {plain.pairs(40).draw(index).speed for index in range(40)} == {100}
+    assert torch.equal(task.valid_data()[0]["target"], plain.valid_data()[0]["target"])
+
+
 def test_context_comes_with_every_item(make_task: MakeTask) -> None:
     task, mixture = make_task(input="separated/rough", context="mixture"), make_task()
     for data, other in ((task.train_data(3), mixture.train_data(3)), (task.valid_data(), mixture.valid_data())):

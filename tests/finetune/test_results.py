@@ -264,7 +264,7 @@ def test_what_is_heard_beside_the_input_is_a_floor(lively_task: MakeTask, tiny_s
     folder = tmp_path / "test song 1 @ 0.0 s"
     assert {path.stem for path in folder.glob("*.wav")} == {*WAVS, "context"}
     side_car = json.loads((folder / "sample.json").read_text())
-    assert (side_car["input"], side_car["context"]) == ("mixture", "separated/rough")
+    assert (side_car["input"], side_car["context"]) == ("mixture", ["separated/rough"])
     rough = read(tiny_set / "separated" / "rough" / "test" / "test song 1" / "bass.wav")
     torch.testing.assert_close(read(folder / "context.wav") / side_car["scale"], rough, rtol=0, atol=1e-4)
 
@@ -277,6 +277,10 @@ def test_what_is_heard_beside_the_input_is_a_floor(lively_task: MakeTask, tiny_s
         ({"input": "separated/a", "context": "mixture"}, {"mixture": "mixture"}),
         ({"input": "mixture", "context": "separated/a"}, {"context": "separated/a"}),
         ({"input": "separated/a", "context": "separated/b"}, {"mixture": "mixture", "context": "separated/b"}),
+        (
+            {"input": "separated/a", "context": ["separated/b", "mixture", "separated/c"]},
+            {"mixture": "mixture", "context": "separated/b", "context_2": "separated/c"},
+        ),
         ({"input": "noise"}, {"mixture": "mixture"}),
     ],
 )

@@ -163,6 +163,8 @@ def test_options_that_cannot_work(tiny_set: Path) -> None:
         read_config(["separator_demo", "stem=bass"], default="demo")
     with pytest.raises(UserError, match=r"open_unmix\.hidden: unknown key"):
         read_config(["separator_demo", "open_unmix.hidden=3"], default="demo")
+    with pytest.raises(UserError, match=r"the command line: data\.speed is not for separators; set it to \(1, 1\)"):
+        read_config(["separator_demo", "data.speed=[0.8, 1.25]"], default="demo")
     config = read_config(["separator_demo", *TINY, "stems=[bass,piano]", f"data.root={tiny_set}"], default="demo")
     with pytest.raises(UserError, match="no stem piano"):
         SeparatorTask(config)

@@ -1,38 +1,23 @@
 """The demo set on disk: MUSDB18-HQ's layout, built by several processes, resumable, never half a track."""
 
-import json
-import shutil
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import soundfile
 from tqdm import tqdm
 
-from codec_ft.atomic import atomic_folder, atomic_path, remove_leftovers
+from codec_ft.atomic import atomic_folder, remove_leftovers
 from codec_ft.data.demo.composer import compose
 from codec_ft.data.demo.render import mix, render_song
 from codec_ft.data.demo.score import SAMPLE_RATE, TrackSpec
+from codec_ft.data.made import BuildReport, check_space, claim, prepare_split
 from codec_ft.data.workers import available_cores, worker_processes
 from codec_ft.errors import UserError
 
 # Raised whenever the same seed would sound different; sets of different versions are never mixed.
 GENERATOR_VERSION = 1
-DESCRIPTION_FILE = "dataset.json"
 DEFAULT_TRACKS = {"train": 24, "valid": 4, "test": 6}
 SHORTEST, LONGEST = 2.0, 600.0  # seconds
-
-
-@dataclass(frozen=True)
-class BuildReport:
-    """What a call of `build_demo_set` did: tracks made now and found finished, and where they are."""
-
-    root: Path
-    made: int
-    skipped: int
-
-    def __str__(self) -> str:
-        return f"{self.root}: {self.made} tracks made, {self.skipped} were there already"
 
 
 def build_demo_set(
@@ -61,13 +46,14 @@ def build_demo_set(
     root = Path(root)
     tracks = DEFAULT_TRACKS if tracks is None else tracks
     _check_arguments(tracks, seconds, seed, jobs)
-    _claim(root, {"generator": "demo", "version": GENERATOR_VERSION, "seed": seed, "seconds": float(seconds)})
+    claim(root, {"generator": "demo", "version": GENERATOR_VERSION, "seed": seed, "seconds": float(seconds)})
     specs = [TrackSpec(seed, split, index, float(seconds)) for split, count in tracks.items() for index in range(count)]
     for split in tracks:
-        _prepare_split(root / split)
+        prepare_split(root / split)
     missing = [spec for spec in specs if not _finished(root, spec)]
     if missing:
-        _check_space(root, len(missing) * seconds)
+        # Five 16-bit stereo files for every second of music.
+        check_space(root, int(5 * len(missing) * seconds * SAMPLE_RATE * 4))
         _render_all(root, missing, min(jobs or available_cores(), len(missing)))
     return BuildReport(root, len(missing), len(specs) - len(missing))
 
@@ -84,46 +70,6 @@ def _check_arguments(tracks: dict[str, int], seconds: float, seed: int, jobs: in
             raise UserError(f"tracks: '{split}' cannot be a folder's name. Use names such as train, valid, test.")
         if not 0 <= count <= 999:
             raise UserError(f"tracks: {split}={count}, but a split has 0 to 999 tracks.")
-
-
-def _check_space(root: Path, seconds: float) -> None:
-    """Refuse at once what the disk has no room for: five 16-bit stereo files for every second of music."""
-    needed, free = int(5 * seconds * SAMPLE_RATE * 4), shutil.disk_usage(root).free
-    if needed > free:
-        raise UserError(
-            f"{root}: the tracks need {needed / 1e9:.2f} GB, but the disk has {free / 1e9:.2f} GB. "
-            "Free some space, choose another folder, or make fewer or shorter tracks."
-        )
-
-
-def _claim(root: Path, parameters: dict[str, object]) -> None:
-    """Write what the set is made from, or check that it is the same as last time."""
-    path = root / DESCRIPTION_FILE
-    if not path.exists():
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(parameters, indent=2) + "\n")
-        return
-    try:
-        found = json.loads(path.read_text())
-        differences = [
-            f"{key} {found.get(key)} there, {value} now" for key, value in parameters.items() if found.get(key) != value
-        ]
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{path}: not the description of a demo set. Delete it, or choose another folder.") from error
-    if differences:
-        raise UserError(
-            f"{root}: holds a demo set made with other parameters ({'; '.join(differences)}). "
-            "Choose another folder, delete this one, or use its parameters."
-        )
-
-
-def _prepare_split(folder: Path) -> None:
-    """Create the split's folder and remove what a killed run left behind."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror}). Choose another folder.") from error
 
 
 def _finished(root: Path, spec: TrackSpec) -> bool:

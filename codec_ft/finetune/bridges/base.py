@@ -23,8 +23,11 @@ class CodeHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """See the class."""
-        scores = self.linear(features).unflatten(-1, (self.n_codebooks, -1))
-        return torch.log_softmax(scores, dim=-1, dtype=torch.float32).permute(0, 2, 3, 1)
+        return torch.log_softmax(self.scores(features), dim=2, dtype=torch.float32)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """The same before they are normalised."""
+        return self.linear(features).unflatten(-1, (self.n_codebooks, -1)).permute(0, 2, 3, 1)
 
 
 class Bridge(nn.Module, ABC):
@@ -40,8 +43,8 @@ class Bridge(nn.Module, ABC):
         window: frames that it hears at once; longer inputs are cut (see `in_windows`). None for all of them.
 
     Attributes:
-        gives: what `forward` gives.
-        n_codebooks: K', None if it gives latents.
+        gives: latents, codes, or both (see `PreferringBridge`).
+        n_codebooks: K', None if it gives latents alone.
         causal: whether frames after a frame say nothing about it.
     """
 
@@ -53,7 +56,7 @@ class Bridge(nn.Module, ABC):
             raise ValueError(f"a window has one frame or more, not {window}")
         self.latent_dim = latent_dim
         self.window = window
-        self.gives: Literal["latents", "codes"] = "codes" if codes else "latents"
+        self.gives: Literal["latents", "codes", "both"] = "codes" if codes else "latents"
         self.n_codebooks = codes[0] if codes else None
         self.head = CodeHead(width, *codes) if codes else nn.Linear(width, latent_dim)
 
@@ -69,11 +72,21 @@ class Bridge(nn.Module, ABC):
         Raises:
             ValueError: the latents have another shape.
         """
+        features = self.windowed_features(latents)
+        return self.head(features) if self.gives == "codes" else self.latents_of(features)
+
+    def windowed_features(self, latents: Tensor) -> Tensor:
+        """Latents `[B, D, T]` to what the heads read, `[B, T, W]`, a window at a time.
+
+        Raises:
+            ValueError: the latents have another shape.
+        """
         if latents.dim() != 3 or latents.shape[1] != self.latent_dim or latents.numel() == 0:
             raise ValueError(f"expected latents [B, {self.latent_dim}, T] with B, T > 0, got {list(latents.shape)}")
-        features = in_windows(self.features, latents.transpose(1, 2), self.window, causal=self.causal)
-        if self.gives == "codes":
-            return self.head(features)
+        return in_windows(self.features, latents.transpose(1, 2), self.window, causal=self.causal)
+
+    def latents_of(self, features: Tensor) -> Tensor:
+        """What the head to latents makes of features `[B, T, W]`: `[B, D, T]`."""
         # Rounding latents to bfloat16 would change one code in a hundred (of the demo codec, bass).
         with outside_autocast(features):
             return self.head(features.float()).transpose(1, 2)

@@ -13,7 +13,10 @@ class BridgeConfig(Config):
     """What stands between the encoder and the quantiser (thesis, section 6.2.1), and what it makes of the latents."""
 
     kind: BridgeKind = "none"
-    gives: Literal["latents", "codes"] = Field("codes", description="latents, or log-probabilities of codes")
+    gives: Literal["latents", "codes", "both"] = Field(
+        "codes",
+        description="latents, log-probabilities of codes, or both: latents, and which codes to prefer near them",
+    )
     codebooks: int | None = Field(None, ge=1, description="with codes: the first so many codebooks; all if null")
     hidden: int = Field(256, ge=1, description="width of the dense bridge (thesis: 256)")
     layers: int = Field(3, ge=1, description="of a transformer (thesis: 3)")
@@ -24,8 +27,10 @@ class BridgeConfig(Config):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "BridgeConfig":
-        if self.kind == "dense" and self.gives == "latents":
+        if self.kind == "dense" and self.gives != "codes":
             raise ValueError("the dense bridge gives codes; set gives to codes, or take a transformer")
+        if self.kind == "transformer" and self.gives == "both":
+            raise ValueError("the thesis' transformer gives latents or codes; take kind=rotary for both")
         if self.codebooks is not None and self.gives == "latents":
             raise ValueError("codebooks is for bridges that give codes; leave it out")
         if self.kind in ("transformer", "rotary") and self.dim is not None and self.dim % self.heads:

@@ -1,10 +1,13 @@
 """The bridge that a configuration describes."""
 
+from typing import Any
+
 from codec_ft.codecs.base import Codec
 from codec_ft.errors import UserError
 from codec_ft.finetune.bridges.base import Bridge
 from codec_ft.finetune.bridges.config import BridgeConfig
 from codec_ft.finetune.bridges.dense import DenseBridge
+from codec_ft.finetune.bridges.preferring import PreferringBridge
 from codec_ft.finetune.bridges.rotary import NARROWEST_HEAD, RotaryBridge
 from codec_ft.finetune.bridges.transformer import TransformerBridge
 
@@ -25,20 +28,22 @@ def make_bridge(config: BridgeConfig, codec: Codec, *, window: int | None = None
     """
     if config.kind == "none":
         return None
-    codes = (_codebooks(config, codec), codec.codebook_size) if config.gives == "codes" else None
+    codes = (_codebooks(config, codec), codec.codebook_size) if config.gives != "latents" else None
     if config.kind == "dense":
         assert codes is not None  # the configuration sees to it
         return DenseBridge(codec.latent_dim, codes, config.hidden)
-    return TRANSFORMERS[config.kind](
-        codec.latent_dim,
-        codes,
-        width=_width(config, codec),
-        layers=config.layers,
-        heads=config.heads,
-        feedforward=config.feedforward,
-        dropout=config.dropout,
-        window=window,
-    )
+    sizes: Any = {
+        "width": _width(config, codec),
+        "layers": config.layers,
+        "heads": config.heads,
+        "feedforward": config.feedforward,
+        "dropout": config.dropout,
+        "window": window,
+    }
+    if config.gives == "both":
+        assert codes is not None
+        return PreferringBridge(codec.latent_dim, codes, **sizes)
+    return TRANSFORMERS[config.kind](codec.latent_dim, codes, **sizes)
 
 
 def _codebooks(config: BridgeConfig, codec: Codec) -> int:
