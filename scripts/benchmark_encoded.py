@@ -4,8 +4,8 @@ python scripts/prepare_data.py encode --stem bass --input separated/spectrogram 
 python scripts/benchmark_encoded.py [key=value ...]
 
 Each kind of training is run twice for some steps, from the same weights on the same excerpts: once the frozen codec
-codes the clean stem (and a frozen encoder the input) in every step, once that is read from the cache. The losses must be
-the same; the table says by how much they differ at most. CPU time counts where other programs run, too.
+codes the clean stem (and a frozen encoder the input) in every step, once that is read from the cache. The losses must
+be the same; the table says by how much they differ at most. CPU time counts where other programs run, too.
 """
 
 import json
