@@ -24,7 +24,7 @@ from codec_ft.training.checkpoint import load_checkpoint
 from codec_ft.training.config import ExperimentConfig
 from codec_ft.training.device import make_accelerator
 from codec_ft.training.loop import TrainResult, train
-from codec_ft.training.run_folder import RunFolder, open_run
+from codec_ft.training.run_folder import RunFolder, open_run, run_path
 from codec_ft.training.task import Task
 from experiments.report.page import write_page
 from experiments.tasks import make_task
@@ -40,15 +40,16 @@ def run_experiment(config: ExperimentConfig) -> RunFolder:
     with accelerator.main_process_first():  # the first one scans the files, the others find its cache
         if accelerator.is_main_process:
             check_data(config)
+        # What does not fit together is told before a folder is made for it.
+        task = None if RunFolder(run_path(config)).finished else make_task(config)
         run = open_run(config)
     page = run.path / "index.html"
-    if run.finished:
+    if task is None:
         accelerator.end_training()
         if accelerator.is_main_process and not page.is_file():  # killed after the results, before their page
             write_page(run.path)
         say(accelerator, f"{run.path} is finished. Its page: {page}")
         return run
-    task = make_task(config)
     say(accelerator, f"{run.path} on {accelerator.num_processes} x {accelerator.device.type}")
     result = train(task, run, config.train, accelerator, workers=config.data.workers)
     # The processes part here: the others cannot wait for the report for as long as it may take.

@@ -50,12 +50,17 @@ class TrainConfig(Config):
         return "no" if value is False else value  # YAML reads an unquoted no as false
 
 
-class ExperimentConfig(Config):
-    """What the configurations of all experiments share."""
+class RunConfig(Config):
+    """What everything that makes a run folder is told."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", description="names the run folder, together with the config's hash")
+    runs: Path = runtime(Path("runs"), "where run folders are made")
+    run: Path | None = runtime(None, "this very run folder, instead of runs/<id>-<hash>")
+
+
+class ExperimentConfig(RunConfig):
+    """What the configurations of all trainings share."""
+
     stem: str = Field("bass", description="the stem to draw out: bass, drums, vocals, other or any file name")
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
-    runs: Path = runtime(Path("runs"), "where run folders are made")
-    run: Path | None = runtime(None, "this very run folder, instead of runs/<id>-<hash>")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from codec_ft.atomic import atomic_path, remove_leftovers
 from codec_ft.config import config_hash, differences, load_config, peek, save_yaml
 from codec_ft.errors import UserError
-from codec_ft.training.config import ExperimentConfig
+from codec_ft.training.config import ExperimentConfig, RunConfig
 
 Schema = TypeVar("Schema", bound=ExperimentConfig)
 
@@ -61,13 +61,18 @@ class RunFolder:
             temporary.write_text(json.dumps(results, indent=1))
 
 
-def open_run(config: ExperimentConfig) -> RunFolder:
+def run_path(config: RunConfig) -> Path:
+    """The run folder of a configuration."""
+    return config.run or config.runs / f"{config.id}-{config_hash(config)}"
+
+
+def open_run(config: RunConfig) -> RunFolder:
     """Make the folder of a configuration, or find it again.
 
     Raises:
         UserError: the folder belongs to another configuration, or holds files that are not a run's.
     """
-    run = RunFolder(config.run or config.runs / f"{config.id}-{config_hash(config)}")
+    run = RunFolder(run_path(config))
     if run.path.is_dir():
         remove_leftovers(run.path)
     if run.config.is_file():

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from types import FrameType
 
 from codec_ft.errors import UserError
+from codec_ft.training.config import RunConfig
+from codec_ft.training.run_folder import run_path
 from experiments.places import PROJECT
 from experiments.registry.card import ScaleName
 from experiments.registry.catalogue import Experiment
-from experiments.registry.resolve import RunConfig
-from experiments.registry.state import record_failure, run_path, state_of
+from experiments.registry.state import record_failure, state_of
 
 SCRIPT = PROJECT / "scripts" / "run_experiment.py"
 TAIL_BYTES = 32768

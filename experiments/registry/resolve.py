@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from codec_ft.config import Config, Source, load_config, peek
+from codec_ft.config import Source, load_config, peek
 from codec_ft.errors import UserError
-from codec_ft.training.config import ExperimentConfig
+from codec_ft.training.config import ExperimentConfig, RunConfig
 from codec_ft.training.run_folder import RunFolder
 from experiments.places import PROJECT
 from experiments.registry.card import ScaleName, overlays, read_scale, substituted
@@ -14,8 +14,7 @@ from experiments.tasks import SCHEMAS
 from experiments.tokens.config import TokensConfig
 from experiments.tokens.run import run_tokens
 
-RunConfig = ExperimentConfig | TokensConfig
-ALL_SCHEMAS: Mapping[str, type[Config]] = {**SCHEMAS, "tokens": TokensConfig}
+ALL_SCHEMAS: Mapping[str, type[RunConfig]] = {**SCHEMAS, "tokens": TokensConfig}
 """The trainers, and what looks into a codec without training anything."""
 
 
@@ -43,9 +42,7 @@ def resolve(experiment: Experiment, overrides: Sequence[str] = (), scale: ScaleN
     task = peek(parts, overrides, "task")
     if task not in ALL_SCHEMAS:
         raise UserError(f"task: is {task!r}, but there are {', '.join(ALL_SCHEMAS)}. Set task in {experiment.file}.")
-    config = load_config(ALL_SCHEMAS[task], parts, overrides, root=PROJECT)
-    assert isinstance(config, RunConfig)
-    return config
+    return load_config(ALL_SCHEMAS[task], parts, overrides, root=PROJECT)
 
 
 def run(config: RunConfig) -> RunFolder:
@@ -56,4 +53,5 @@ def run(config: RunConfig) -> RunFolder:
     """
     if isinstance(config, TokensConfig):
         return run_tokens(config)
+    assert isinstance(config, ExperimentConfig)
     return run_experiment(config)

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from codec_ft.atomic import atomic_path
-from codec_ft.config import config_hash
-from codec_ft.training.run_folder import RunFolder
-from experiments.registry.resolve import RunConfig
+from codec_ft.training.config import RunConfig
+from codec_ft.training.run_folder import RunFolder, run_path
 from experiments.report.run_folder import read_run
 
 
@@ -17,11 +16,6 @@ class State:
 
     kind: Literal["finished", "failed", "unfinished", "not run"]
     why: str = ""
-
-
-def run_path(config: RunConfig) -> Path:
-    """The run folder of a configuration."""
-    return config.run or config.runs / f"{config.id}-{config_hash(config)}"
 
 
 def state_of(config: RunConfig) -> State:

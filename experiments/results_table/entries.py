@@ -7,11 +7,12 @@ from typing import Any
 
 from codec_ft.errors import UserError
 from codec_ft.finetune.config import FinetuneConfig
-from codec_ft.training.run_folder import RunFolder
+from codec_ft.training.config import RunConfig
+from codec_ft.training.run_folder import RunFolder, run_path
 from experiments.registry.card import Finding, ScaleName
 from experiments.registry.catalogue import Experiment, Group, letters, read_catalogue
-from experiments.registry.resolve import RunConfig, resolve
-from experiments.registry.state import State, run_path, state_of
+from experiments.registry.resolve import resolve
+from experiments.registry.state import State, state_of
 from experiments.report.run_folder import mapping
 from experiments.results_table.claim import Claim, Verdict, decide, read_claim
 from experiments.results_table.numbers import read_numbers

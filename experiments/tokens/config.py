@@ -5,7 +5,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from codec_ft.config import Config, runtime
+from codec_ft.config import Config
+from codec_ft.training.config import RunConfig
 
 AnalysisName = Literal["ceiling", "occurrence", "silence", "clouds", "shift", "idempotence"]
 
@@ -19,10 +20,9 @@ class PiecesConfig(Config):
     per_track: int = Field(1, ge=0, description="the loudest pieces of each track; 0: all of it, with silent parts")
 
 
-class TokensConfig(Config):
+class TokensConfig(RunConfig):
     """A look into the tokens of a frozen codec (thesis, section 6.1)."""
 
-    id: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", description="names the run folder, together with the config's hash")
     task: Literal["tokens"] = "tokens"
     analysis: AnalysisName = Field(description="what is measured")
     codec: str = Field("demo", description="name or folder of the codec")
@@ -37,5 +37,3 @@ class TokensConfig(Config):
     steps: int = Field(11, ge=2, description="places along the way of shift, both ends included")
     passes: int = Field(5, ge=1, description="times that idempotence decodes and encodes again")
     seed: int = Field(0, ge=0, description="of the random choice of frames")
-    runs: Path = runtime(Path("runs"), "where run folders are made")
-    run: Path | None = runtime(None, "this very run folder, instead of runs/<id>-<hash>")

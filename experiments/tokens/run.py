@@ -78,7 +78,7 @@ def run_tokens(config: TokensConfig) -> RunFolder:
         UserError: anything that the user can mend.
     """
     check_dataset(config.data.root, splits=[config.data.split]).raise_if_errors()
-    run = open_run(config)  # type: ignore[arg-type]  # of a training's configuration it reads id, runs and run alone
+    run = open_run(config)
     page = run.path / "index.html"
     if run.finished:
         if not page.is_file():  # stopped after the results, before their page

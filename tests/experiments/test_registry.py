@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 from codec_ft.config import config_hash, load_config
 from codec_ft.errors import UserError
 from codec_ft.finetune.config import FinetuneConfig
-from codec_ft.training.run_folder import RunFolder
+from codec_ft.training.run_folder import RunFolder, run_path
 from experiments.places import CONFIGS, PROJECT
 from experiments.registry import catalogue, resolve
 from experiments.registry.card import nested, read_card, read_scale, substituted
 from experiments.registry.catalogue import Experiment, choose, experiments, groups_of, read_catalogue
 from experiments.registry.describe import describe_config, describe_group, list_catalogue
-from experiments.registry.state import forget_failure, record_failure, run_path, state_of
+from experiments.registry.state import forget_failure, record_failure, state_of
 
 CARDS = ["N1", "N2", "N3", "N4", "N5", "N6", "N7", "N8", "M0", "M1", "M2", "M3", "M5", "M6", "M7"]
 
@@ -178,7 +178,7 @@ def test_mistakes_in_the_configuration_of_a_card_name_its_file(shelf: Path) -> N
     with pytest.raises(UserError, match=r"steem: unknown key in .*X2\.yaml; did you mean stem\?"):
         of("X2.soup")
     (shelf / "X2.yaml").write_text(CARD.replace("gives: latents", "gives: soup"))
-    with pytest.raises(UserError, match=r"bridge\.gives: .*'latents' or 'codes', but .*X2\.yaml gives 'soup'"):
+    with pytest.raises(UserError, match=r"bridge\.gives: .*'latents', 'codes' or 'both', but .*X2\.yaml gives 'soup'"):
         of("X2.soup")
 
 

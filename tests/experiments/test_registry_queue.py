@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from codec_ft.training.run_folder import run_path
 from experiments.registry.catalogue import choose
 from experiments.registry.queue import Outcome, Queued, run_queue, summary
 from experiments.registry.resolve import resolve
-from experiments.registry.state import run_path, state_of
+from experiments.registry.state import state_of
 
 # Called as `python fake.py SCRIPT run ID --scale SCALE key=value ...`, it does what a file named after the ID says.
 FAKE = """

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from codec_ft.errors import UserError
+from codec_ft.training.run_folder import run_path
 from experiments.registry.catalogue import choose
 from experiments.registry.resolve import resolve
-from experiments.registry.state import record_failure, run_path
+from experiments.registry.state import record_failure
 from experiments.results_table.entries import read_sections
 from experiments.results_table.markdown import MARK, render_table, write_table
 
