@@ -73,6 +73,8 @@ def describe(config: Mapping[str, Any]) -> str:
         learns = f"{hears}. {behind.capitalize()} behind it learns to answer with {_target(config)}"
     else:
         learns = f"{hears}. With {behind} behind it, it learns to answer with {_target(config)}"
+    if behind and bridge.get("gives") == "both":
+        learns += ", and to prefer some codes near them"
     return f"{learns}; {_decoding(config)}.{_by_heart(config)}"
 
 

@@ -17,6 +17,8 @@ from experiments.report.training_wording import (
     loss_words,
     route,
     shares_heard,
+    trains_codec,
+    trains_decoder,
 )
 
 
@@ -176,3 +178,24 @@ def test_trainings_from_scratch_have_a_route_and_a_sentence_of_their_own(task: s
     config = {"task": task, "stem": "all"}
     assert route(config) == expected
     assert describe(config)
+
+
+def test_a_decoder_s_second_stage_is_no_training_of_a_codec() -> None:
+    config = {
+        "task": "encodec",
+        "start": "demo",
+        "parts": "decoder",
+        "enhancer": "/runs/X7.bass-1a2b3c4d",
+        "stem": "all",
+    }
+    assert trains_decoder(config) and not trains_codec(config)
+    assert route(config) == "tokens of X7.bass-1a2b3c4d → audio"
+    assert "the enhancer X7.bass-1a2b3c4d predicts" in describe(config)
+    assert clip_caption("untouched_decoder", config) != ""
+    assert trains_codec({"task": "encodec", "enhancer": None})
+
+
+def test_a_bridge_that_gives_both_is_said_to_prefer_codes() -> None:
+    bridge = {"kind": "rotary", "gives": "both", "codebooks": 2}
+    text = describe(finetuning(bridge=bridge, losses={"latent_mse": 1.0, "softmax": 1.0}))
+    assert "and to prefer some codes near them" in text
