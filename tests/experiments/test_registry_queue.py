@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -120,6 +120,21 @@ def test_finished_ones_say_so_and_the_others_go_on(
     assert state_of(queued[1].config).kind == "finished"  # its old failure is no longer told
 
 
+@pytest.fixture
+def nothing_ignored() -> Iterator[None]:
+    """Signals have their usual effect, also where the tests were started with nohup or in the background."""
+    usual = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("nothing_ignored")
 @pytest.mark.parametrize(("number", "passed"), [("SIGINT", "SIGINT"), ("SIGTERM", "SIGTERM"), ("SIGHUP", "SIGTERM")])
 def test_a_signal_stops_the_running_one_and_the_queue(make: Make, tmp_path: Path, number: str, passed: str) -> None:
     before = signal.getsignal(signal.SIGINT)
