@@ -10,6 +10,8 @@ from transformers import DacConfig, DacModel
 
 from codec_ft.codecs.save import save_model
 from codec_ft.config import config_hash
+from codec_ft.data.separators.stand_ins.kinds import STAND_INS
+from codec_ft.data.tracks import SPLITS
 from codec_ft.finetune import results as finetune_results
 from codec_ft.finetune.config import FinetuneConfig
 from experiments.registry.catalogue import Experiment, choose, experiments
@@ -49,20 +51,33 @@ def tiny_dac_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def separated_set(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny set with the separated bass that it has under the names of the stand-ins for separators."""
+    root = tmp_path_factory.mktemp("sets") / "demo"
+    (root / "separated").mkdir(parents=True)
+    for split in SPLITS:
+        (root / split).symlink_to(tiny_set / split)
+    for separator in STAND_INS:
+        (root / "separated" / separator).symlink_to(tiny_set / "separated" / "rough")
+    return root
+
+
 @pytest.fixture
-def tiny_words(tmp_path: Path, tiny_set: Path, tiny_codec_folder: Path, tiny_dac_folder: Path) -> Words:
+def tiny_words(tmp_path: Path, separated_set: Path, tiny_codec_folder: Path, tiny_dac_folder: Path) -> Words:
     """The overrides that make an ID tiny, and its run folder one of this test."""
 
     def words(experiment: Experiment) -> list[str]:
         shipped = resolve(experiment)
         assert isinstance(shipped, FinetuneConfig)
         codec = tiny_dac_folder if experiment.id.startswith(DAC_CARDS) else tiny_codec_folder
-        found = [f"codec={codec}", f"data.root={tiny_set}", f"runs={tmp_path}", *TINY, "data.report_per_track=1"]
+        found = [f"codec={codec}", f"data.root={separated_set}", f"runs={tmp_path}", *TINY, "data.report_per_track=1"]
         # The tiny set has no vocals, and a separated bass only.
         if shipped.input.startswith("separated/"):
-            found += ["input=separated/rough", "stem=bass"]
+            found += ["stem=bass"]
         elif shipped.stem not in ("bass", "drums"):
             found += ["stem=drums"]
+        found += [f"data.extra=[{separated_set}]"] * bool(shipped.data.extra)
         found += [f"bridge.codebooks={TINY_CODEBOOKS}"] * (shipped.bridge.codebooks == 4)
         found += [f"residual.codebooks={TINY_CODEBOOKS}"] * (shipped.residual.codebooks is not None)
         found += [f"target_codebooks={TINY_CODEBOOKS}"] * (shipped.target_codebooks is not None)
