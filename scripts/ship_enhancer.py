@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from codec_ft.codec_training.enhancer_card import ship_enhancer
 from codec_ft.errors import told_to_the_user
-from codec_ft.finetune.card import ship_enhancer
 
 
 def main(

@@ -13,13 +13,13 @@ from safetensors.torch import load_file
 from small_enhancer import shake, write_finished
 
 from codec_ft.audio.files import read_audio
+from codec_ft.codec_training import enhancer_card as card
 from codec_ft.codec_training.config import EncodecTrainingConfig
+from codec_ft.codec_training.enhancer_card import card_text, ship_enhancer
 from codec_ft.codecs import load as codecs_load
 from codec_ft.codecs.load import load_codec
 from codec_ft.config import config_hash, load_config
 from codec_ft.errors import UserError
-from codec_ft.finetune import card
-from codec_ft.finetune.card import card_text, ship_enhancer
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.load import EXPORTED, load_enhancer
 from codec_ft.finetune.results import report
