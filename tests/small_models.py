@@ -1,6 +1,7 @@
 """Architectures that several tests build in small."""
 
-from transformers import EncodecConfig
+import torch
+from transformers import DacConfig, DacModel, EncodecConfig
 
 
 def segmented_config() -> EncodecConfig:
@@ -19,3 +20,22 @@ def segmented_config() -> EncodecConfig:
         codebook_size=16,
         target_bandwidths=[2.4],  # 3 codebooks x 4 bits x 200 frames per second
     )
+
+
+def tiny_dac() -> DacModel:
+    """A DAC with random weights that let something through: K=3, V=16, codes of two numbers, hop 20 at 8 kHz."""
+    torch.manual_seed(0)
+    config = DacConfig(
+        sampling_rate=8000,
+        encoder_hidden_size=4,
+        downsampling_ratios=[4, 5],
+        decoder_hidden_size=8,
+        n_codebooks=3,
+        codebook_size=16,
+        codebook_dim=2,
+    )
+    model = DacModel(config)
+    for layer in model.modules():  # as drawn by transformers, the weights let next to nothing through
+        if isinstance(layer, torch.nn.Conv1d):
+            torch.nn.init.normal_(layer.weight, std=(layer.in_channels * layer.kernel_size[0]) ** -0.5)
+    return model

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
+from small_models import tiny_dac
 from small_runs import TINY
-from transformers import DacConfig, DacModel
 
 from codec_ft.codecs.save import save_model
 from codec_ft.config import config_hash
@@ -32,22 +31,7 @@ Words = Callable[[Experiment], list[str]]
 def tiny_dac_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny DAC with random weights: K=3, V=16, hop 20 at 8 kHz."""
     folder = tmp_path_factory.mktemp("codecs") / "tiny_dac"
-    torch.manual_seed(0)
-    config = DacConfig(
-        sampling_rate=8000,
-        encoder_hidden_size=4,
-        downsampling_ratios=[4, 5],
-        decoder_hidden_size=8,
-        n_codebooks=3,
-        codebook_size=16,
-        codebook_dim=2,
-    )
-    model = DacModel(config)
-    with torch.no_grad():
-        for layer in model.modules():
-            if isinstance(layer, torch.nn.Conv1d):  # as drawn, they let next to nothing through
-                layer.weight *= 2
-    save_model(model, folder)
+    save_model(tiny_dac(), folder)
     return folder
 
 

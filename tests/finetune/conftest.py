@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import DacConfig, DacModel
+from small_models import tiny_dac
 
 from codec_ft.codecs.dac import DacCodec
 from codec_ft.codecs.encodec import EncodecCodec
@@ -45,18 +45,4 @@ def lively_task(make_task: Callable[..., FinetuneTask]) -> Callable[..., Finetun
 @pytest.fixture
 def dac() -> DacCodec:
     """A tiny DAC with random weights (K=3, V=16, codes of two numbers, hop 20 at 8 kHz)."""
-    torch.manual_seed(0)
-    config = DacConfig(
-        sampling_rate=8000,
-        encoder_hidden_size=4,
-        downsampling_ratios=[4, 5],
-        decoder_hidden_size=8,
-        n_codebooks=3,
-        codebook_size=16,
-        codebook_dim=2,
-    )
-    model = DacModel(config)
-    for layer in model.modules():  # as drawn by transformers, the weights let next to nothing through
-        if isinstance(layer, torch.nn.Conv1d):
-            torch.nn.init.normal_(layer.weight, std=(layer.in_channels * layer.kernel_size[0]) ** -0.5)
-    return DacCodec(model, "dac")
+    return DacCodec(tiny_dac(), "dac")
