@@ -10,20 +10,19 @@ from codec_ft.config import Config, Layer, flatten, to_dict
 from experiments.registry.card import ScaleName, overlays, read_scale, substituted
 from experiments.registry.catalogue import Experiment, Group
 
-ID_WIDTH = 18
-
 
 def list_catalogue(groups: Mapping[str, Group]) -> str:
     """A line for each card and single experiment, and one for each variant."""
     lines = []
+    width = 4 + max(len(experiment.id) for group in groups.values() for experiment in group.experiments)
     for group in groups.values():
         if group.card is None:
-            lines.append(f"{group.name:<{ID_WIDTH}}{group.title}")
+            lines.append(f"{group.name:<{width}}{group.title}")
             continue
-        lines.append(f"\n{group.name:<{ID_WIDTH}}{group.title}")
+        lines.append(f"\n{group.name:<{width}}{group.title}")
         if group.card.left_out:
-            lines.append(f"{'':<{ID_WIDTH}}left out: {group.card.left_out}")
-        lines += [f"  {experiment.id:<{ID_WIDTH - 2}}{experiment.what}" for experiment in group.experiments]
+            lines.append(f"{'':<{width}}left out: {group.card.left_out}")
+        lines += [f"  {experiment.id:<{width - 2}}{experiment.what}" for experiment in group.experiments]
     return "\n".join(lines)
 
 
