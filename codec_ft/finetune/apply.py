@@ -72,7 +72,7 @@ class TrainedEnhancer:
     @torch.no_grad()
     def codes(self, audio: Tensor, context: Tensor | None = None) -> Tensor:
         """The stem's codes `[B, K', T]`, of the codebooks that it predicts; arguments as of `latents`."""
-        return self._codes(self._predict(audio, context))
+        return self.enhancer.codes(self._predict(audio, context), self.facts.target_codebooks)
 
     @torch.no_grad()
     def quantized(self, audio: Tensor, context: Tensor | None = None) -> Tensor:
@@ -84,7 +84,7 @@ class TrainedEnhancer:
         """The stem `[B, 1, N]`; arguments as of `latents`."""
         prediction = self._predict(audio, context)
         if self.facts.decode == "codes":
-            latents = self.codec.codes_to_latents(self._codes(prediction))
+            latents = self.codec.codes_to_latents(self.enhancer.codes(prediction, self.facts.target_codebooks))
         else:
             latents = prediction.latents
         return self.player.decode(latents, audio.shape[-1])
@@ -157,10 +157,6 @@ class TrainedEnhancer:
                 if source.shape != audio.shape:
                     raise ValueError(f"audio {list(audio.shape)} and context {list(context.shape)} differ in shape")
         return self.enhancer(heard(audio, context))
-
-    def _codes(self, prediction: Prediction) -> Tensor:
-        """The bridge's likeliest codes, or those nearest to the latents."""
-        return self.enhancer.codes(prediction, self.facts.target_codebooks)
 
     def _check_context(self, given: int) -> None:
         """Refuse another number of inputs beside the first than it was trained with."""

@@ -57,7 +57,7 @@ def separate_sample(
     active = active_frames(batch.target, codec.hop_length)
     readings = {"trained": separation.codes, "copy_input": separation.input_codes, "idempotence": reference.recoded}
     codes = reference.codes
-    wanted = codec.match_space(step.wanted(batch).latents, codes)
+    wanted = codec.match_space(step.wanted_latents(reference.latents, codes), codes)
     latents = {"untouched encoder": separation.input_latents, "output": separation.latents}
     systems = {
         "input": batch.input,

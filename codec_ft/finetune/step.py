@@ -71,10 +71,14 @@ class FinetuneStep(nn.Module):
         codes = batch.target_codes
         if codes is None and (self.target == "quantized" or self.objective.needs_codes):
             codes, _ = self.codec.quantize(latents)  # a tenth of a training step: spared where nobody asks
-        if self.target == "quantized":
-            assert codes is not None
-            latents = self.codec.codes_to_latents(codes[:, : self.target_codebooks])
-        return Wanted(latents, codes)
+        return Wanted(self.wanted_latents(latents, codes), codes)
+
+    def wanted_latents(self, latents: Tensor, codes: Tensor | None) -> Tensor:
+        """What latents are compared with, `[B, D, T]`: the clean stem's own, or those of its first codes."""
+        if self.target == "latents":
+            return latents
+        assert codes is not None
+        return self.codec.codes_to_latents(codes[:, : self.target_codebooks])
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of a batch by name, `"loss"` their sum; leaves both latents for a discriminator in the batch."""

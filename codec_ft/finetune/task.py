@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from codec_ft.atomic import atomic_path
 from codec_ft.codecs.base import Codec
 from codec_ft.data.dataset import Batch, ExcerptDataset, PairDataset
 from codec_ft.data.excerpts import Excerpt, fixed_excerpts
@@ -22,6 +20,7 @@ from codec_ft.metrics.tokens import active_frames, token_accuracy
 from codec_ft.metrics.waveform import usdr
 from codec_ft.training.config import OptimizerConfig, TrainConfig
 from codec_ft.training.task import Task
+from codec_ft.weights import save_weights
 
 WEIGHTS = "enhancer.safetensors"
 """The file of a run folder that holds the enhancer's weights."""
@@ -141,7 +140,7 @@ class FinetuneTask(Task):
         def match(latents: Tensor) -> Tensor:
             return codec.match_space(latents, reference.codes)
 
-        wanted = match(module.wanted(batch).latents)
+        wanted = match(module.wanted_latents(reference.latents, reference.codes))
         active = active_frames(batch.target, codec.hop_length)
         metrics = {
             "latent_mse": latent_mse(match(separation.latents), wanted),
@@ -165,6 +164,4 @@ class FinetuneTask(Task):
     def export(self, module: nn.Module, folder: Path) -> None:
         """See `Task.export`: the enhancer's weights as safetensors."""
         assert isinstance(module, FinetuneStep)
-        state = {name: value.contiguous().cpu() for name, value in module.enhancer.state_dict().items()}
-        with atomic_path(folder / WEIGHTS) as temporary:
-            save_file(state, temporary, metadata={"format": "pt"})
+        save_weights(module.enhancer, folder / WEIGHTS)
