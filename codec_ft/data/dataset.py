@@ -28,7 +28,8 @@ class Item(TypedDict):
     """One pair: float32 tensors [C, N], what it is called, and where it comes from.
 
     `context` are other inputs beside the first, one below the other, [n * C, N]. What a cache has stored of the pair
-    stands in for coding it: latents [D, T] and codes [K, T] of the target, latents of the input.
+    stands in for coding it: latents [D, T] and codes [K, T] of the target, latents
+    [(1 + n) * D, T] of the input and its context.
     """
 
     input: torch.Tensor
@@ -46,7 +47,8 @@ class Batch:
     """Several pairs: `input` and `target`, float32 [B, C, N]; their names; and what is heard beside the inputs, if it
     is, as `context` [B, n * C, N].
 
-    `target_latents`, `input_latents` [B, D, T] and `target_codes` [B, K, T] are there if they come from a cache.
+    `target_latents` [B, D, T], `target_codes` [B, K, T] and `input_latents` [B, (1 + n) * D, T], of all that is heard,
+    are there if they come from a cache.
     `output` is what a trained module has made of the batch, without gradients, for a discriminator.
     """
 

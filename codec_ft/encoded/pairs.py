@@ -15,7 +15,7 @@ class EncodedPairs(Dataset[Item]):
     Args:
         pairs: the pairs, on a grid; their gain must be 0 dB, since a louder stem has other latents.
         codec: what coded them.
-        inputs: give `input_latents` [D, T] as well.
+        inputs: give `input_latents` [(1 + n) * D, T] as well, of the input and, below it, its context.
         audio: read the audio; without, `input` and `target` are empty, [C, 0], and reading takes far less time.
 
     Raises:
@@ -41,8 +41,6 @@ class EncodedPairs(Dataset[Item]):
             )
         if pairs.swap_channels:
             raise ValueError("swapped channels have other latents than those that are stored")
-        if not audio and pairs.context:
-            raise ValueError("a context is audio, which is not read")
         self.pairs = pairs
         self.inputs = inputs
         self.audio = audio
@@ -50,7 +48,7 @@ class EncodedPairs(Dataset[Item]):
             pairs.tracks,
             codec,
             stem=pairs.stem,
-            sources=list(pairs.inputs) if inputs else [],
+            sources=[*pairs.inputs, *pairs.context] if inputs else [],
             seconds=pairs.seconds,
             grid_seconds=pairs.grid_seconds,
         )
@@ -73,5 +71,6 @@ class EncodedPairs(Dataset[Item]):
             item = {"input": nothing, "target": nothing, "name": draw.name}
         item["target_latents"], item["target_codes"] = self.stored.read(track, "target", start)
         if self.inputs:
-            item["input_latents"], _ = self.stored.read(track, draw.input, start)
+            heard = (draw.input, *self.pairs.context)
+            item["input_latents"] = torch.cat([self.stored.read(track, source, start)[0] for source in heard])
         return item

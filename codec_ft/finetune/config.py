@@ -187,9 +187,6 @@ class FinetuneConfig(ExperimentConfig):
             raise ValueError(f"context={self.input} is the input already; name another one, or leave it out")
         if len(set(self.context)) < len(self.context):
             raise ValueError(f"context={', '.join(self.context)} has one input twice; name each once")
-        if self.encoder == "frozen" and self.context:
-            heard = ", ".join(self.context)
-            raise ValueError(f"context={heard} needs a warm encoder; the frozen one hears one input only")
         if self.encoder == "frozen" and self.start == "random":
             raise ValueError("start=random is for a warm encoder; set encoder to warm")
         if self.target_codebooks is not None and self.target != "quantized":

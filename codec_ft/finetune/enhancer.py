@@ -21,7 +21,7 @@ class Prediction:
     """What an enhancer makes of audio, `B` items of `T` frames.
 
     Attributes:
-        encoded: the encoder's latents, `[B, D, T]`.
+        encoded: the encoder's latents, `[B, D, T]`; of several that are encoded one by one, those of the first.
         latents: those that stand for the stem, `[B, D, T]`: the bridge's if it gives any, else the encoder's.
         logits: log-probabilities of codes, `[B, K', V, T]`, of a bridge that gives codes (too); else None.
     """
@@ -43,7 +43,8 @@ class Enhancer(nn.Module):
         start: weights of the copy.
         bridge: what stands behind the encoder.
         window: frames that the bridge was or will be trained with; it hears longer audio in windows of so many.
-        inputs: C, inputs that are heard side by side; the first is the one that a copy starts from.
+        inputs: C, inputs that are heard side by side: by a copy of the encoder together, and of them it starts from the
+            first; by the codec's own one by one, and the bridge is given the latents of all.
 
     Raises:
         UserError: the codec is not mono, or the bridge does not fit it.
@@ -69,7 +70,9 @@ class Enhancer(nn.Module):
         self.warm_encoder = codec.new_encoder(start) if encoder == "warm" else None
         if self.warm_encoder is not None and inputs > 1:
             widen_encoder(self.warm_encoder, inputs)
-        self.bridge = make_bridge(bridge or BridgeConfig(), codec, window=window)
+        self.bridge = make_bridge(
+            bridge or BridgeConfig(), codec, inputs=inputs if encoder == "frozen" else 1, window=window
+        )
         self.near_codes: NearCodes | None = None
         if isinstance(self.bridge, PreferringBridge):
             assert isinstance(codec, ResidualCodec) and self.bridge.n_codebooks is not None
@@ -101,21 +104,24 @@ class Enhancer(nn.Module):
 
         Args:
             audio: the input, and beside it what else is heard.
-            encoded: what the frozen encoder is known to make of the input, `[B, D, T]`; spares it the work.
+            encoded: what the frozen encoder is known to make of them, one below the other, `[B, C * D, T]`; spares it
+                the work.
             target_codes: `[B, K, T]` in training, for a bridge that gives both (teacher forcing).
         """
         if self.warm_encoder is not None:
             encoded = self.warm_encoder(audio).float()
         elif encoded is None:
             with torch.no_grad():
-                encoded = self.codec.encode(audio)
+                one_by_one = self.codec.encode(audio.flatten(0, 1).unsqueeze(1))
+            encoded = one_by_one.unflatten(0, audio.shape[:2]).flatten(1, 2)
+        first = encoded[:, : self.codec.latent_dim]
         if self.bridge is None:
-            return Prediction(encoded, encoded, None)
+            return Prediction(first, first, None)
         if self.near_codes is not None:
             assert isinstance(self.bridge, PreferringBridge)
             latents, preferences = self.bridge.both(encoded)
-            return Prediction(encoded, latents, self.near_codes(latents, preferences, target_codes))
+            return Prediction(first, latents, self.near_codes(latents, preferences, target_codes))
         bridged = self.bridge(encoded).float()
         if self.bridge.gives == "codes":
-            return Prediction(encoded, encoded, bridged)
-        return Prediction(encoded, bridged, None)
+            return Prediction(first, first, bridged)
+        return Prediction(first, bridged, None)

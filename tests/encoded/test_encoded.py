@@ -91,6 +91,16 @@ def test_inputs_are_given_where_they_are_asked_for(encode, pairs, tiny_codec: En
         torch.testing.assert_close(data[3]["target_latents"], latents, rtol=1e-4, atol=1e-5)
 
 
+def test_latents_of_a_context_stand_below_those_of_the_input(encode, pairs, tiny_codec: EncodecCodec) -> None:
+    encode(tiny_codec, inputs=["separated/rough", "mixture"])
+    plain = pairs(tiny_codec, context=["mixture"])
+    for audio in (True, False):
+        item = EncodedPairs(plain, tiny_codec, inputs=True, audio=audio)[2]
+        assert item["input_latents"].shape == (16, 200) and ("context" in item) == audio
+        for sound, latents in zip(("input", "context"), item["input_latents"].split(8), strict=True):
+            torch.testing.assert_close(latents, tiny_codec.encode(plain[2][sound][None])[0], rtol=1e-4, atol=1e-5)
+
+
 def test_workers_read_the_same(encode, pairs, tiny_codec: EncodecCodec) -> None:
     encode(tiny_codec)
     data = EncodedPairs(pairs(tiny_codec, length=6), tiny_codec, inputs=True, audio=False)
@@ -340,8 +350,6 @@ def test_pairs_that_have_no_stored_latents(encode, pairs, tiny_codec: EncodecCod
         assert told.startswith(f"input={noise}: cannot be stored, because noise is drawn anew for every item. Leave")
         with pytest.raises(UserError, match=f"input={noise}: cannot be stored"):
             encode(tiny_codec, inputs=[noise])
-    with pytest.raises(ValueError, match="a context is audio"):
-        EncodedPairs(pairs(tiny_codec, context=["mixture"]), tiny_codec, audio=False)
     with pytest.raises(ValueError, match="swapped channels"):
         EncodedPairs(pairs(tiny_codec, channels=2, swap_channels=True), tiny_codec)
 

@@ -18,6 +18,7 @@ TO_LATENTS = BridgeConfig(kind="transformer", gives="latents", heads=2, layers=1
 TO_CODES = BridgeConfig(kind="dense", codebooks=2, hidden=12)
 VARIANTS: dict[str, dict[str, object]] = {
     "frozen, bridge to latents": {"encoder": "frozen", "bridge": TO_LATENTS},
+    "frozen, two inputs": {"encoder": "frozen", "bridge": TO_LATENTS, "context": "separated/rough"},
     "frozen, bridge to codes": {"encoder": "frozen", "bridge": TO_CODES, "losses": {"softmax": 1, "latent_mse": 0}},
     "warm, bridge to latents": {"bridge": TO_LATENTS, "losses": {"latent_l1": 1, "residual": 0.1}},
     "warm, bridge to codes": {"bridge": TO_CODES, "losses": {"softmax": 1}},
@@ -145,6 +146,24 @@ def test_context_is_heard_beside_the_input(tiny_codec: EncodecCodec, gives: str)
         assert torch.equal(getattr(first, name), getattr(second, name)), "the untouched codec hears the input alone"
     assert torch.equal(heard(audio.input, None), audio.input)
     assert torch.equal(heard(audio.input, other)[:, 1:], other)
+
+
+@pytest.mark.parametrize("kind", ["dense", "transformer", "rotary"])
+@torch.no_grad()
+def test_a_frozen_encoder_hears_inputs_one_by_one_and_the_bridge_all(tiny_codec: EncodecCodec, kind: str) -> None:
+    gives = {"dense": "codes", "transformer": "latents", "rotary": "both"}[kind]
+    bridge = BridgeConfig.model_validate({"kind": kind, "gives": gives, "heads": 2, "layers": 1, "dropout": 0})
+    enhancer = randomised(make_enhancer(tiny_codec, encoder="frozen", bridge=bridge, inputs=2))
+    audio, other = heard(noise(2, 1, 407), noise(2, 1, 407, seed=1)), heard(noise(2, 1, 407), noise(2, 1, 407, seed=2))
+    found = enhancer(audio)
+    torch.testing.assert_close(found.encoded, tiny_codec.encode(audio[:, :1]))
+    changed = enhancer(other)
+    said, said_now = ((found.latents, changed.latents) if gives == "latents" else (found.logits, changed.logits))
+    assert not torch.allclose(said, said_now, atol=1e-2), "the second input counts"
+    both = torch.cat([tiny_codec.encode(sound) for sound in audio.split(1, dim=1)], dim=1)
+    torch.testing.assert_close(enhancer(audio, both).latents, found.latents)
+    with pytest.raises(ValueError, match=r"expected latents \[B, 16, T\]"):
+        enhancer(audio, both[:, :8])
 
 
 # What is trained

@@ -44,10 +44,6 @@ def refusal(text: str, tmp_path: Path) -> str:
             f"encoder: frozen\nbalance: true\n{TRANSFORMER}\nlosses: {{softmax: 1, latent_mse: 0}}",
             "balance is about gradients at the latents, but encoder=frozen",
         ),
-        (
-            "encoder: frozen\nbridge: {kind: rotary, gives: latents}\ncontext: separated/a",
-            "context=separated/a needs a warm encoder",
-        ),
         ("encoder: frozen\nbridge: {kind: rotary, gives: latents}\nstart: random", "start=random is for a warm encod"),
         ("input: mixture\ncontext: mixture", "context=mixture is the input already"),
         ("input: mixture\ncontext: [separated/a, mixture]", "context=mixture is the input already"),

@@ -40,6 +40,7 @@ class Bridge(nn.Module, ABC):
         width: W of the features.
         codes: K', the first so many codebooks, and V, the size of each, of a bridge that gives codes; None for one
             that gives latents.
+        inputs: n, inputs whose latents it is given, one below the other.
         window: frames that it hears at once; longer inputs are cut (see `in_windows`). None for all of them.
 
     Attributes:
@@ -50,11 +51,14 @@ class Bridge(nn.Module, ABC):
 
     causal = False
 
-    def __init__(self, latent_dim: int, width: int, codes: tuple[int, int] | None, window: int | None = None) -> None:
+    def __init__(
+        self, latent_dim: int, width: int, codes: tuple[int, int] | None, *, inputs: int = 1, window: int | None = None
+    ) -> None:
         super().__init__()
         if window is not None and window < 1:
             raise ValueError(f"a window has one frame or more, not {window}")
         self.latent_dim = latent_dim
+        self.heard_dim = inputs * latent_dim
         self.window = window
         self.gives: Literal["latents", "codes", "both"] = "codes" if codes else "latents"
         self.n_codebooks = codes[0] if codes else None
@@ -62,10 +66,10 @@ class Bridge(nn.Module, ABC):
 
     @abstractmethod
     def features(self, frames: Tensor) -> Tensor:
-        """Latents as frames, `[B, T, D]`, to what the head reads, `[B, T, W]`."""
+        """Latents as frames, `[B, T, n * D]`, to what the head reads, `[B, T, W]`."""
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Latents `[B, D, T]` to latents `[B, D, T]`, or to log-probabilities of codes `[B, K', V, T]`; in float32.
+        """Latents `[B, n * D, T]` to latents `[B, D, T]`, or to log-probabilities of codes `[B, K', V, T]`; in float32.
 
         The log-probabilities mean what those of `Codec.logits` do.
 
@@ -76,13 +80,13 @@ class Bridge(nn.Module, ABC):
         return self.head(features) if self.gives == "codes" else self.latents_of(features)
 
     def windowed_features(self, latents: Tensor) -> Tensor:
-        """Latents `[B, D, T]` to what the heads read, `[B, T, W]`, a window at a time.
+        """Latents `[B, n * D, T]` to what the heads read, `[B, T, W]`, a window at a time.
 
         Raises:
             ValueError: the latents have another shape.
         """
-        if latents.dim() != 3 or latents.shape[1] != self.latent_dim or latents.numel() == 0:
-            raise ValueError(f"expected latents [B, {self.latent_dim}, T] with B, T > 0, got {list(latents.shape)}")
+        if latents.dim() != 3 or latents.shape[1] != self.heard_dim or latents.numel() == 0:
+            raise ValueError(f"expected latents [B, {self.heard_dim}, T] with B, T > 0, got {list(latents.shape)}")
         return in_windows(self.features, latents.transpose(1, 2), self.window, causal=self.causal)
 
     def latents_of(self, features: Tensor) -> Tensor:

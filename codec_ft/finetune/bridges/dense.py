@@ -12,13 +12,14 @@ class DenseBridge(Bridge):
         latent_dim: D of the codec (thesis: 128).
         codes: K' and V (thesis: 32 and 1024).
         hidden: width in between (thesis: 256).
+        inputs: see `Bridge`.
     """
 
     causal = True
 
-    def __init__(self, latent_dim: int, codes: tuple[int, int], hidden: int = 256) -> None:
-        super().__init__(latent_dim, hidden, codes)
-        self.linear = nn.Linear(latent_dim, hidden)
+    def __init__(self, latent_dim: int, codes: tuple[int, int], hidden: int = 256, inputs: int = 1) -> None:
+        super().__init__(latent_dim, hidden, codes, inputs=inputs)
+        self.linear = nn.Linear(self.heard_dim, hidden)
 
     def features(self, frames: Tensor) -> Tensor:
         """See `Bridge.features`."""

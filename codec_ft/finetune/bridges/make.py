@@ -14,12 +14,15 @@ from codec_ft.finetune.bridges.transformer import TransformerBridge
 TRANSFORMERS = {"transformer": TransformerBridge, "rotary": RotaryBridge}
 
 
-def make_bridge(config: BridgeConfig, codec: Codec, *, window: int | None = None) -> Bridge | None:
+def make_bridge(
+    config: BridgeConfig, codec: Codec, *, inputs: int = 1, window: int | None = None
+) -> Bridge | None:
     """A bridge with random weights for the latents and codes of `codec`; None for the kind "none".
 
     Args:
         config: its kind and sizes.
         codec: says how large latents and codebooks are.
+        inputs: how many have their latents given to it.
         window: frames that a transformer hears at once, as many as it is trained on: what is longer is cut. None for
             all of them.
 
@@ -31,13 +34,14 @@ def make_bridge(config: BridgeConfig, codec: Codec, *, window: int | None = None
     codes = (_codebooks(config, codec), codec.codebook_size) if config.gives != "latents" else None
     if config.kind == "dense":
         assert codes is not None  # the configuration sees to it
-        return DenseBridge(codec.latent_dim, codes, config.hidden)
+        return DenseBridge(codec.latent_dim, codes, config.hidden, inputs)
     sizes: Any = {
         "width": _width(config, codec),
         "layers": config.layers,
         "heads": config.heads,
         "feedforward": config.feedforward,
         "dropout": config.dropout,
+        "inputs": inputs,
         "window": window,
     }
     if config.gives == "both":

@@ -31,10 +31,10 @@ class PreferringBridge(RotaryBridge):
         nn.init.zeros_(self.preference.linear.bias)
 
     def both(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents `[B, D, T]` to latents `[B, D, T]` and preferences, in nats, `[B, K', V, T]`.
+        """Latents `[B, n * D, T]` to latents `[B, D, T]` and preferences, in nats, `[B, K', V, T]`.
 
         Raises:
             ValueError: the latents have another shape.
         """
         features = self.windowed_features(latents)
-        return latents + self.latents_of(features), self.preference.scores(features).float()
+        return latents[:, : self.latent_dim] + self.latents_of(features), self.preference.scores(features).float()

@@ -16,7 +16,7 @@ class RotaryBridge(Bridge):
     layers are gated (GEGLU; Shazeer, 2020). Dropout is that of the sub-layers' outputs: that of attention weights has
     no kernel on CPUs that does without a grid of `[T, T]`.
 
-    To latents it gives its input plus a correction, whose last layer starts at zero: an untrained bridge changes
+    To latents it gives those of its first input plus a correction, whose last layer starts at zero: an untrained bridge changes
     nothing, and a trained encoder behind which it is put loses nothing.
 
     Args:
@@ -27,6 +27,7 @@ class RotaryBridge(Bridge):
         heads: a divisor of the width, which leaves `NARROWEST_HEAD` channels or more to each.
         feedforward: width of the feed-forward layers, in widths.
         dropout: share of what is dropped in training.
+        inputs: see `Bridge`.
         window: see `Bridge`.
     """
 
@@ -40,13 +41,14 @@ class RotaryBridge(Bridge):
         heads: int = 4,
         feedforward: int = 4,
         dropout: float = 0.1,
+        inputs: int = 1,
         window: int | None = None,
     ) -> None:
-        super().__init__(latent_dim, width, codes, window)
+        super().__init__(latent_dim, width, codes, inputs=inputs, window=window)
         from x_transformers import Encoder  # two seconds that nothing else should wait for
 
         head = width // heads
-        self.lead_in = nn.Linear(latent_dim, width)
+        self.lead_in = nn.Linear(self.heard_dim, width)
         self.layers = Encoder(
             dim=width,
             depth=layers,
@@ -73,4 +75,4 @@ class RotaryBridge(Bridge):
     def forward(self, latents: Tensor) -> Tensor:
         """See `Bridge.forward`."""
         found = super().forward(latents)
-        return found if self.gives == "codes" else latents + found
+        return found if self.gives == "codes" else latents[:, : self.latent_dim] + found

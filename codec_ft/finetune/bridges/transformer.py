@@ -46,11 +46,12 @@ class TransformerBridge(Bridge):
     Args:
         latent_dim: D of the codec (thesis: 128).
         codes: K' and V, or None for latents.
-        width: of the layers; if it is not D, linear layers lead in (and, in any case, out).
+        width: of the layers; if it is not n * D, linear layers lead in (and, in any case, out).
         layers: thesis: 3.
         heads: a divisor of the width (thesis: 4).
         feedforward: width of the feed-forward layers, in widths.
         dropout: share of what is dropped in training.
+        inputs: see `Bridge`.
         window: see `Bridge`.
     """
 
@@ -66,11 +67,12 @@ class TransformerBridge(Bridge):
         heads: int = 4,
         feedforward: int = 4,
         dropout: float = 0.1,
+        inputs: int = 1,
         window: int | None = None,
     ) -> None:
-        super().__init__(latent_dim, width, codes, window)
+        super().__init__(latent_dim, width, codes, inputs=inputs, window=window)
         self.width = width
-        self.lead_in = nn.Identity() if width == latent_dim else nn.Linear(latent_dim, width)
+        self.lead_in = nn.Identity() if width == self.heard_dim else nn.Linear(self.heard_dim, width)
         self.layers = nn.Sequential(*(CausalLayer(width, heads, feedforward * width, dropout) for _ in range(layers)))
 
     def features(self, frames: Tensor) -> Tensor:
