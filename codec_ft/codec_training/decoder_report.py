@@ -34,8 +34,8 @@ def report_decoder(
         device: where to compute.
 
     Returns:
-        `rows` (systems with the mean of each metric against the target), `report_split`, `excerpts` and
-        `excerpt_seconds`. Codes are not in it: they are the enhancer's, as they were.
+        `rows` (systems with the mean of each metric against the target), `input` (what the enhancer heard),
+        `report_split`, `excerpts` and `excerpt_seconds`. Codes are not in it: they are the enhancer's, as they were.
     """
     data, codec, source = task.config.data, task.enhancer.codec, task.enhancer.input
     beside = context_names(task.enhancer.context)
@@ -85,6 +85,7 @@ def report_decoder(
     }
     return plain(
         {
+            "input": source,
             "report_split": data.report_split,
             "excerpts": len(excerpts),
             "excerpt_seconds": data.report_seconds,

@@ -81,7 +81,8 @@ class Scale(Config):
 
     what: str = Field(description="what the scale is for, in a phrase")
     stand_ins: dict[str, str] = Field({}, description="names in cards, and what takes their place")
-    config: Layer = Field(description="what the cards are laid over")
+    config: Layer = Field(description="what the cards are laid over; its task is that of a card which names none")
+    tasks: dict[str, Layer] = Field({}, description="laid over that for cards of one task, by its name")
 
 
 def read_card(path: Path, values: Layer | None = None) -> Card:

@@ -26,10 +26,11 @@ def layers(experiment: Experiment, scale: ScaleName) -> list[Source]:
     """
     if experiment.card is None or experiment.variant is None:
         return [experiment.file]
-    size = read_scale(scale)
+    size, origin, named = read_scale(scale), str(experiment.file), f"the scale {scale}"
     own = [substituted(layer, size.stand_ins) for layer in overlays(experiment.card, experiment.variant, scale)]
-    origin = str(experiment.file)
-    return [(f"the scale {scale}", size.config), *((origin, layer) for layer in own), (origin, {"id": experiment.id})]
+    cards: list[Source] = [*((origin, layer) for layer in own), (origin, {"id": experiment.id})]
+    task = peek([(named, size.config), *cards], [], "task")
+    return [(named, size.config), (named, size.tasks.get(str(task), {})), *cards]
 
 
 def resolve(experiment: Experiment, overrides: Sequence[str] = (), scale: ScaleName = "demo") -> RunConfig:

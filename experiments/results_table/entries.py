@@ -20,7 +20,7 @@ from experiments.results_table.numbers import read_numbers
 
 @dataclass(frozen=True)
 class Entry:
-    """An experiment and what became of it; `numbers` are there if it is finished and was a fine-tuning."""
+    """An experiment and what became of it; `numbers` are there if it is finished and draws a stem out of an input."""
 
     experiment: Experiment
     config: RunConfig
@@ -112,5 +112,6 @@ def _read_entry(experiment: Experiment, overrides: Sequence[str], scale: ScaleNa
             results = mapping(json.loads(file.read_text(encoding="utf-8")))
         except ValueError:
             raise UserError(f"{file}: cannot be parsed. Remove the file and run {experiment.id} again.") from None
-    numbers = read_numbers(results, config.input) if isinstance(config, FinetuneConfig) and results else None
+    heard = config.input if isinstance(config, FinetuneConfig) else results.get("input")
+    numbers = read_numbers(results, heard) if isinstance(heard, str) and results else None
     return Entry(experiment, config, state, results, numbers)

@@ -33,7 +33,7 @@ def read_numbers(results: Mapping[str, Any], source: str) -> dict[str, float]:
     """The numbers of a run by name; what was not measured is left out.
 
     Args:
-        results: `results.json` of a fine-tuning.
+        results: `results.json` of a run that draws a stem out of an input.
         source: what it heard, as its configuration says: mixture, separated/..., noisy, noise.
     """
     numbers: dict[str, float | None] = {}

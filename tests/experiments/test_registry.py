@@ -8,9 +8,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from codec_ft.codec_training.config import EncodecTrainingConfig
 from codec_ft.config import config_hash, load_config
 from codec_ft.errors import UserError
 from codec_ft.finetune.config import FinetuneConfig
+from codec_ft.training.config import RunConfig
 from codec_ft.training.run_folder import RunFolder, run_path
 from experiments.places import CONFIGS, PROJECT
 from experiments.registry import catalogue, resolve
@@ -56,9 +58,13 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 SHIPPED = experiments()
 
 
-def of(name: str, *overrides: str, scale: str = "demo") -> FinetuneConfig:
+def any_of(name: str, *overrides: str, scale: str = "demo") -> RunConfig:
     experiment = SHIPPED.get(name) or experiments()[name]  # those of the shelf are read anew
-    config = resolve.resolve(experiment, overrides, scale)  # type: ignore[arg-type]
+    return resolve.resolve(experiment, overrides, scale)  # type: ignore[arg-type]
+
+
+def of(name: str, *overrides: str, scale: str = "demo") -> FinetuneConfig:
+    config = any_of(name, *overrides, scale=scale)
     assert isinstance(config, FinetuneConfig)
     return config
 
@@ -74,11 +80,13 @@ def test_every_experiment_of_the_thesis_has_a_card_with_vocals() -> None:
 
 @pytest.mark.parametrize("scale", ["demo", "full"])
 def test_every_card_is_a_configuration_at_both_scales(scale: str) -> None:
-    every = {name: of(name, scale=scale) for name, experiment in SHIPPED.items() if experiment.card}
+    every = {name: any_of(name, scale=scale) for name, experiment in SHIPPED.items() if experiment.card}
     assert [config.id for config in every.values()] == list(every)
     assert len({config_hash(config) for config in every.values()}) == len(every)
-    configs = [config for name, config in every.items() if name.partition(".")[0] in CARDS]
     small = scale == "demo"
+    decoder = every["X11.bass"]
+    assert isinstance(decoder, EncodecTrainingConfig) and decoder.start == ("demo" if small else "encodec_24khz")
+    configs = [of(name, scale=scale) for name in every if name.partition(".")[0] in CARDS]
     assert {config.data.root for config in configs} == {PROJECT / "data" / ("demo" if small else "musdb18hq")}
     assert {config.codec for config in configs} == ({"demo", "demo_dac"} if small else {"encodec_24khz", "vampnet"})
     assert {config.data.seconds for config in configs} == {1.0 if small else 16.0}
@@ -91,7 +99,7 @@ def test_every_card_is_a_configuration_at_both_scales(scale: str) -> None:
 
 def test_no_two_experiments_are_the_same_but_for_their_id() -> None:
     names = [name for name, experiment in experiments().items() if experiment.card]
-    hashes = {name: config_hash(of(name, "id=same")) for name in names}
+    hashes = {name: config_hash(any_of(name, "id=same")) for name in names}
     assert len(set(hashes.values())) == len(names)
 
 

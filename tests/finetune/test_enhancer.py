@@ -158,7 +158,7 @@ def test_a_frozen_encoder_hears_inputs_one_by_one_and_the_bridge_all(tiny_codec:
     found = enhancer(audio)
     torch.testing.assert_close(found.encoded, tiny_codec.encode(audio[:, :1]))
     changed = enhancer(other)
-    said, said_now = ((found.latents, changed.latents) if gives == "latents" else (found.logits, changed.logits))
+    said, said_now = (found.latents, changed.latents) if gives == "latents" else (found.logits, changed.logits)
     assert not torch.allclose(said, said_now, atol=1e-2), "the second input counts"
     both = torch.cat([tiny_codec.encode(sound) for sound in audio.split(1, dim=1)], dim=1)
     torch.testing.assert_close(enhancer(audio, both).latents, found.latents)

@@ -14,9 +14,7 @@ from codec_ft.finetune.bridges.transformer import TransformerBridge
 TRANSFORMERS = {"transformer": TransformerBridge, "rotary": RotaryBridge}
 
 
-def make_bridge(
-    config: BridgeConfig, codec: Codec, *, inputs: int = 1, window: int | None = None
-) -> Bridge | None:
+def make_bridge(config: BridgeConfig, codec: Codec, *, inputs: int = 1, window: int | None = None) -> Bridge | None:
     """A bridge with random weights for the latents and codes of `codec`; None for the kind "none".
 
     Args:

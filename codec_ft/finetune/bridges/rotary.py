@@ -16,8 +16,8 @@ class RotaryBridge(Bridge):
     layers are gated (GEGLU; Shazeer, 2020). Dropout is that of the sub-layers' outputs: that of attention weights has
     no kernel on CPUs that does without a grid of `[T, T]`.
 
-    To latents it gives those of its first input plus a correction, whose last layer starts at zero: an untrained bridge changes
-    nothing, and a trained encoder behind which it is put loses nothing.
+    To latents it gives those of its first input plus a correction, whose last layer starts at zero: an untrained bridge
+    changes nothing, and a trained encoder behind which it is put loses nothing.
 
     Args:
         latent_dim: D of the codec.
