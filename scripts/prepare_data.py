@@ -143,12 +143,14 @@ def encode(
     grid: Annotated[
         float, typer.Option(min=0.01, help="Seconds from one start to the next, as data.grid_seconds.")
     ] = 0.5,
+    whole: Annotated[bool, typer.Option(help="Code tracks in one piece; excerpts may begin at any frame.")] = False,
     split: Annotated[list[str], typer.Option(help="Whose tracks: train, valid or test.")] = ["train"],  # noqa: B006
 ) -> None:
     """Store the latents and codes of excerpts in ROOT/encoded, for trainings with `data.encoded=true`.
 
     Of every track the excerpts that begin at the multiples of --grid are coded, each by itself as in training: the
-    clean stems, and what is to be heard beside them.
+    clean stems, and what is to be heard beside them. Or, with --whole, each track in one piece, from which training
+    takes excerpts of any length.
 
     Run again, only what is missing or has changed is made. With `accelerate launch` before it, the processes of all
     machines share out the files, each on its own GPU where there are any.
@@ -165,8 +167,8 @@ def encode(
             load_codec(codec).to(state.device),
             stems=stem,
             inputs=input,
-            seconds=seconds,
-            grid_seconds=grid,
+            seconds=None if whole else seconds,
+            grid_seconds=None if whole else grid,
             splits=split,
         )
         with state.main_process_first():  # the first one cleans up
@@ -179,7 +181,7 @@ def encode(
             print(f"{writer.folder}: {filled.made} files made{share}, {filled.skipped} were there already.")
             print(
                 f"Together they have {megabytes:.0f} MB. Train on them with codec={codec} data.encoded=true "
-                f"data.seconds={seconds:g} data.grid_seconds={grid:g}"
+                + ("data.whole=true" if whole else f"data.seconds={seconds:g} data.grid_seconds={grid:g}")
             )
     state.destroy_process_group()
 

@@ -1,13 +1,13 @@
 """Where the latents and codes of a data set lie, and what they were made of and with.
 
-    ROOT/encoded/<codec>-<fingerprint>/<seconds>s-every-<grid>s/
+    ROOT/encoded/<codec>-<fingerprint>/<seconds>s-every-<grid>s/, or .../whole/
         origin.json                                     what made them, how they were cut, their shapes
         train/<track>/<stem>.safetensors                of a clean stem, or of the mixture
         train/<track>/separated/<separator>/<stem>.safetensors
 
 Each file holds `latents` float32 [n, D, T] and `codes` int16 [n, K, T] of the n excerpts of a track that begin at the
-multiples of a grid, whether the stem sounds there or not, each coded by itself. Its header says which audio files it
-was made of.
+multiples of a grid, whether the stem sounds there or not, each coded by itself; or of the whole track, n = 1. Its
+header says which audio files it was made of.
 """
 
 import hashlib
@@ -28,6 +28,8 @@ from codec_ft.errors import UserError
 
 ORIGIN_FILE = "origin.json"
 FILES_KEY = "files"
+WHOLE = "whole"
+"""Name of the folder of tracks that were coded in one piece."""
 LARGEST_CODEBOOK = 1 << 15
 """Codes are stored in 16 bits with a sign, which safetensors and torch both have."""
 
@@ -36,26 +38,31 @@ Problem = Literal["missing", "broken", "changed"]
 
 @dataclass(frozen=True)
 class Origin:
-    """What latents and codes were made with: what must be the same where they are used."""
+    """What latents and codes were made with: what must be the same where they are used.
+
+    Of tracks that were coded whole, length and grid are None and the number of frames, which differs, is 0.
+    """
 
     codec: str
     fingerprint: str
     sample_rate: int
     channels: int
-    seconds: float
-    grid_seconds: float
+    seconds: float | None
+    grid_seconds: float | None
     latent_dim: int
     n_codebooks: int
     codebook_size: int
     frames: int
 
     @classmethod
-    def of(cls, codec: Codec, seconds: float, grid_seconds: float) -> "Origin":
-        """The origin of what `codec` makes of excerpts of so many seconds on a grid.
+    def of(cls, codec: Codec, seconds: float | None, grid_seconds: float | None) -> "Origin":
+        """The origin of what `codec` makes of excerpts of so many seconds on a grid, or, without both, of whole tracks.
 
         Raises:
             UserError: the codebooks are too large.
         """
+        if (seconds is None) != (grid_seconds is None):
+            raise ValueError("excerpts have a length and a grid, whole tracks neither")
         if codec.codebook_size > LARGEST_CODEBOOK:
             raise UserError(
                 f"codec={codec.name}: has {codec.codebook_size} codes in a codebook, but up to {LARGEST_CODEBOOK} can "
@@ -66,22 +73,29 @@ class Origin:
             fingerprint=fingerprint(codec),
             sample_rate=codec.sample_rate,
             channels=codec.channels,
-            seconds=float(seconds),
-            grid_seconds=float(grid_seconds),
+            seconds=None if seconds is None else float(seconds),
+            grid_seconds=None if grid_seconds is None else float(grid_seconds),
             latent_dim=codec.latent_dim,
             n_codebooks=codec.n_codebooks,
             codebook_size=codec.codebook_size,
-            frames=codec.n_frames(round(seconds * codec.sample_rate)),
+            frames=0 if seconds is None else codec.n_frames(round(seconds * codec.sample_rate)),
         )
+
+    @property
+    def whole(self) -> bool:
+        """Whether tracks were coded in one piece."""
+        return self.seconds is None
 
     @property
     def cut(self) -> str:
         """How the excerpts were cut, in words: "1 s every 0.5 s"."""
+        if self.whole:
+            return "whole tracks"
         return f"{self.seconds:g} s every {self.grid_seconds:g} s"
 
     def folder(self, root: Path) -> Path:
         """Where the latents and codes of a data set lie."""
-        cut = f"{self.seconds:g}s-every-{self.grid_seconds:g}s"
+        cut = WHOLE if self.whole else f"{self.seconds:g}s-every-{self.grid_seconds:g}s"
         return Path(root) / ENCODED / f"{self.codec}-{self.fingerprint}" / cut
 
     def written(self) -> str:
@@ -161,6 +175,6 @@ def encode_command(
     words = ["--root", str(root), "--codec", codec]
     words += [word for stem in stems for word in ("--stem", stem)]
     words += [word for source in inputs for word in ("--input", source)]
-    words += ["--seconds", f"{origin.seconds:g}", "--grid", f"{origin.grid_seconds:g}"]
+    words += ["--whole"] if origin.whole else ["--seconds", f"{origin.seconds:g}", "--grid", f"{origin.grid_seconds:g}"]
     words += [word for split in splits if list(splits) != ["train"] for word in ("--split", split)]
     return f"python scripts/prepare_data.py encode {shlex.join(words)}"

@@ -16,6 +16,7 @@ class EncodedPairs(Dataset[Item]):
         pairs: the pairs, on a grid; their gain must be 0 dB, since a louder stem has other latents.
         codec: what coded them.
         inputs: give `input_latents` [(1 + n) * D, T] as well, of the input and, below it, its context.
+        whole: read them from tracks that were coded in one piece, so that excerpts begin at any frame.
         audio: read the audio; without, `input` and `target` are empty, [C, 0], and reading takes far less time.
 
     Raises:
@@ -23,7 +24,9 @@ class EncodedPairs(Dataset[Item]):
             not fit (see `EncodedSet`).
     """
 
-    def __init__(self, pairs: PairDataset, codec: Codec, *, inputs: bool = False, audio: bool = True) -> None:
+    def __init__(
+        self, pairs: PairDataset, codec: Codec, *, inputs: bool = False, whole: bool = False, audio: bool = True
+    ) -> None:
         if pairs.grid_seconds is None:
             raise UserError(
                 "data.encoded=true: needs excerpts on a grid. Set data.grid_seconds, as in `encode --grid`."
@@ -44,13 +47,14 @@ class EncodedPairs(Dataset[Item]):
         self.pairs = pairs
         self.inputs = inputs
         self.audio = audio
+        self.n_frames = codec.n_frames(round(pairs.seconds * codec.sample_rate))
         self.stored = EncodedSet(
             pairs.tracks,
             codec,
             stem=pairs.stem,
             sources=[*pairs.inputs, *pairs.context] if inputs else [],
-            seconds=pairs.seconds,
-            grid_seconds=pairs.grid_seconds,
+            seconds=None if whole else pairs.seconds,
+            grid_seconds=None if whole else pairs.grid_seconds,
         )
 
     def __len__(self) -> int:
@@ -69,8 +73,9 @@ class EncodedPairs(Dataset[Item]):
         else:
             nothing = torch.empty(self.pairs.reader.channels, 0)
             item = {"input": nothing, "target": nothing, "name": draw.name}
-        item["target_latents"], item["target_codes"] = self.stored.read(track, "target", start)
+        item["target_latents"], item["target_codes"] = self.stored.read(track, "target", start, self.n_frames)
         if self.inputs:
             heard = (draw.input, *self.pairs.context)
-            item["input_latents"] = torch.cat([self.stored.read(track, source, start)[0] for source in heard])
+            latents = [self.stored.read(track, source, start, self.n_frames)[0] for source in heard]
+            item["input_latents"] = torch.cat(latents)
         return item

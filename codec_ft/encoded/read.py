@@ -24,8 +24,8 @@ class EncodedSet:
         codec: what codes them.
         stem: the target.
         sources: inputs that must have been stored beside it (see `input_paths`).
-        seconds: length of the excerpts.
-        grid_seconds: what their starts are multiples of.
+        seconds: length of the excerpts that were coded; None reads tracks that were coded whole.
+        grid_seconds: what their starts are multiples of; None likewise.
 
     Raises:
         UserError: they were not made, or with another codec, other weights, or other excerpts; one is missing or
@@ -39,10 +39,11 @@ class EncodedSet:
         *,
         stem: str,
         sources: Sequence[str] = (),
-        seconds: float,
-        grid_seconds: float,
+        seconds: float | None,
+        grid_seconds: float | None,
     ) -> None:
         self.origin = Origin.of(codec, seconds, grid_seconds)
+        self._frame_seconds = codec.hop_length / codec.sample_rate
         self._files: dict[tuple[Track, str], EncodedFile] = {}
         self._open: dict[Path, Any] = {}
         for root in dict.fromkeys(track.root for track in tracks):
@@ -57,22 +58,31 @@ class EncodedSet:
                 _check_files(list(files.values()), stem if source == "target" else source, command)
                 self._files |= {(track, source): file for track, file in files.items()}
 
-    def read(self, track: Track, source: str, start_seconds: float) -> tuple[Tensor, Tensor]:
+    def read(self, track: Track, source: str, start_seconds: float, n_frames: int) -> tuple[Tensor, Tensor]:
         """Latents float32 `[D, T]` and codes int64 `[K, T]` of an excerpt of the stem ("target") or of an input.
 
+        Args:
+            track: whose.
+            source: "target" or an input.
+            start_seconds: where it begins: at a multiple of the grid, or of the codec's frames in a whole track.
+            n_frames: T.
+
         Raises:
-            ValueError: no excerpt begins there.
+            ValueError: no excerpt of this length begins there.
         """
-        place = round(start_seconds / self.origin.grid_seconds)
         file = self._mapped(self._files[track, source].path)
         latents, codes = file.get_slice("latents"), file.get_slice("codes")
-        off_grid = abs(place * self.origin.grid_seconds - start_seconds) > 1e-6
-        if off_grid or not 0 <= place < latents.get_shape()[0]:
-            raise ValueError(
-                f"{track.name}: no stored excerpt begins at {start_seconds} s; there are {latents.get_shape()[0]}, of "
-                f"{self.origin.cut}"
-            )
-        return latents[place], codes[place].long()
+        grid = self.origin.grid_seconds or self._frame_seconds
+        place = round(start_seconds / grid)
+        count, _, length = latents.get_shape()
+        last = length - n_frames if self.origin.whole else count - 1
+        if abs(place * grid - start_seconds) > 1e-6 or not 0 <= place <= last:
+            there = f"{length} frames of the whole track" if self.origin.whole else f"{count}, of {self.origin.cut}"
+            raise ValueError(f"{track.name}: no stored excerpt begins at {start_seconds} s; there are {there}")
+        if not self.origin.whole:
+            return latents[place], codes[place].long()
+        part = slice(place, place + n_frames)
+        return latents[0, :, part], codes[0, :, part].long()
 
     def _mapped(self, path: Path) -> Any:
         if path not in self._open:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from codec_ft.atomic import atomic_path, remove_leftovers
 from codec_ft.audio.files import audio_info
 from codec_ft.codecs.base import Codec
+from codec_ft.codecs.long import latents_in_chunks
 from codec_ft.data.excerpts import grid_starts
 from codec_ft.data.reader import ExcerptReader
 from codec_ft.data.separators.build import Filled, Shard
@@ -36,8 +37,8 @@ class EncodedWriter:
         codec: what codes them, on its device.
         stems: clean stems, or "all" for those that every track has; "mixture" for the mixture.
         inputs: what is stored of each stem beside it: "mixture", "separated/<separator>".
-        seconds: length of the excerpts.
-        grid_seconds: they begin at the multiples of this.
+        seconds: length of the excerpts; None codes tracks in one piece.
+        grid_seconds: they begin at the multiples of this; None likewise.
         splits: whose tracks are coded.
 
     Attributes:
@@ -56,8 +57,8 @@ class EncodedWriter:
         *,
         stems: Sequence[str],
         inputs: Sequence[str] = (),
-        seconds: float,
-        grid_seconds: float,
+        seconds: float | None,
+        grid_seconds: float | None,
         splits: Sequence[str] = ("train",),
     ) -> None:
         self.codec = codec
@@ -103,31 +104,44 @@ class EncodedWriter:
         missing = [file for file in mine if file.problem() is not None]
         starts = {file.path: self._starts(file) for file in missing}
         share = f" {shard.index + 1}/{shard.count}" * (shard.count > 1)
-        total = sum(map(len, starts.values()))
-        with tqdm(desc=f"{self.origin.codec}{share}", total=total, unit="excerpt", disable=not missing) as bar:
+        total, unit = sum(map(len, starts.values())), "track" if self.origin.whole else "excerpt"
+        with tqdm(desc=f"{self.origin.codec}{share}", total=total, unit=unit, disable=not missing) as bar:
             for file in missing:
                 self._write(file, starts[file.path], bar)
         return Filled(len(missing), len(mine) - len(missing))
 
     def _starts(self, file: EncodedFile) -> list[float]:
-        duration = min(audio_info(path).seconds for path in file.sources)
-        return grid_starts(duration, self.origin.seconds, self.origin.grid_seconds).tolist()
+        origin = self.origin
+        if origin.seconds is None or origin.grid_seconds is None:
+            return [0.0]
+        return grid_starts(_seconds(file), origin.seconds, origin.grid_seconds).tolist()
 
     def _write(self, file: EncodedFile, starts: Sequence[float], bar: tqdm) -> None:
         header = file.header()  # before the audio is read: what changes meanwhile will be noticed
         reader = ExcerptReader(file.sources, self.origin.sample_rate, self.origin.channels, cache_mb=float("inf"))
-        at_once = max(1, int(BATCH_SECONDS / self.origin.seconds))
-        origin = self.origin
-        latents = [torch.empty(0, origin.latent_dim, origin.frames)]
-        codes = [torch.empty(0, origin.n_codebooks, origin.frames, dtype=torch.int16)]
-        for first in range(0, len(starts), at_once):
-            audio = [reader.read(file.sources, start, origin.seconds) for start in starts[first : first + at_once]]
-            made = encode_excerpts(self.codec, torch.stack([torch.from_numpy(excerpt) for excerpt in audio]))
-            latents.append(made[0].cpu())
-            codes.append(made[1].cpu().to(torch.int16))
-            bar.update(len(audio))
+        seconds = self.origin.seconds
+        if seconds is None:
+            made = [encode_whole(self.codec, torch.from_numpy(reader.read(file.sources, 0.0, _seconds(file))))]
+            bar.update()
+        else:
+            made = self._excerpts(file, reader, starts, seconds, bar)
+        latents, codes = (torch.cat(parts) for parts in zip(*made, strict=True))
         with atomic_path(file.path) as temporary:
-            save_file({"latents": torch.cat(latents), "codes": torch.cat(codes)}, temporary, metadata=header)
+            save_file({"latents": latents, "codes": codes}, temporary, metadata=header)
+
+    def _excerpts(
+        self, file: EncodedFile, reader: ExcerptReader, starts: Sequence[float], seconds: float, bar: tqdm
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Latents and codes of a file's excerpts, some at a time."""
+        origin, at_once = self.origin, max(1, int(BATCH_SECONDS / seconds))
+        nothing = torch.empty(0, origin.n_codebooks, origin.frames, dtype=torch.int16)
+        made = [(torch.empty(0, origin.latent_dim, origin.frames), nothing)]
+        for first in range(0, len(starts), at_once):
+            audio = [reader.read(file.sources, start, seconds) for start in starts[first : first + at_once]]
+            latents, codes = encode_excerpts(self.codec, torch.stack([torch.from_numpy(excerpt) for excerpt in audio]))
+            made.append((latents.cpu(), codes.cpu().to(torch.int16)))
+            bar.update(len(audio))
+        return made
 
 
 @torch.no_grad()
@@ -135,6 +149,20 @@ def encode_excerpts(codec: Codec, audio: Tensor) -> tuple[Tensor, Tensor]:
     """Excerpts `[B, C, N]` to latents `[B, D, T]` and codes `[B, K, T]`, on the codec's device."""
     latents = codec.encode(audio.to(next(codec.parameters()).device))
     return latents, codec.quantize(latents)[0]
+
+
+def encode_whole(codec: Codec, audio: Tensor) -> tuple[Tensor, Tensor]:
+    """A track `[C, N]` to latents `[1, D, T]` and codes `[1, K, T]`, on the CPU, some seconds at a time."""
+    parts = []
+    for latents in latents_in_chunks(codec, audio[None].to(next(codec.parameters()).device)):
+        parts.append((latents.cpu(), codec.quantize(latents)[0].cpu().to(torch.int16)))
+    latents, codes = (torch.cat(each, dim=-1) for each in zip(*parts, strict=True))
+    return latents, codes
+
+
+def _seconds(file: EncodedFile) -> float:
+    """How long what was summed up lasts."""
+    return min(audio_info(path).seconds for path in file.sources)
 
 
 def _choose_stems(tracks: Sequence[Track], stems: Sequence[str]) -> list[str]:

@@ -39,6 +39,9 @@ class FinetuneDataConfig(DataConfig):
         gt=0,
         description="training excerpts begin at multiples of this, as those of a token cache do; null: anywhere",
     )
+    whole: bool = Field(
+        False, description="excerpts begin at any frame; stored ones are those of `prepare_data.py encode --whole`"
+    )
     encoded: bool = runtime(False, "read latents and codes from the cache of `prepare_data.py encode`")
 
     @model_validator(mode="after")
@@ -50,9 +53,17 @@ class FinetuneDataConfig(DataConfig):
         return self
 
     @model_validator(mode="after")
+    def _whole_fits(self) -> "FinetuneDataConfig":
+        if self.whole and self.grid_seconds is not None:
+            raise ValueError(f"grid_seconds={self.grid_seconds:g} has no use with whole=true: any frame may be first")
+        if self.whole and self.scope == "segment":
+            raise ValueError("scope=segment is one excerpt, which need not begin at a frame; set whole to false")
+        return self
+
+    @model_validator(mode="after")
     def _speed_fits(self) -> "FinetuneDataConfig":
         if self.speed != (1.0, 1.0):
-            fixed = [name for name, value in (("encoded", self.encoded), ("grid_seconds", self.grid_seconds)) if value]
+            fixed = [name for name in ("encoded", "grid_seconds", "whole") if getattr(self, name)]
             fixed += ["scope=segment"] * (self.scope == "segment")
             if fixed:
                 raise ValueError(

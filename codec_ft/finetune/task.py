@@ -70,7 +70,7 @@ class FinetuneTask(Task):
         pairs, frozen = self.pairs(items), self.config.encoder == "frozen"
         if not self.config.data.encoded:
             return pairs
-        return EncodedPairs(pairs, self.codec, inputs=frozen, audio=not frozen)
+        return EncodedPairs(pairs, self.codec, inputs=frozen, whole=self.config.data.whole, audio=not frozen)
 
     def pairs(self, items: int) -> PairDataset:
         """The training pairs as audio."""
@@ -90,7 +90,7 @@ class FinetuneTask(Task):
             speed=data.speed,
             gain_db=data.gain_db,
             noise_db=data.noise_db,
-            grid_seconds=data.grid_seconds,
+            grid_seconds=self.codec.hop_length / self.codec.sample_rate if data.whole else data.grid_seconds,
             only=self._chosen("train", data.seconds, 1)[0] if data.scope == "segment" else None,
             cache_mb=data.cache_mb,
         )

@@ -129,10 +129,43 @@ def test_places_off_the_grid_are_a_mistake_of_the_caller(root: Path, encode, tin
     encode(tiny_codec)
     track = find_tracks(root, "train")[0]
     stored = EncodedSet([track], tiny_codec, stem="bass", seconds=0.5, grid_seconds=0.25)
-    assert stored.read(track, "target", 1.5)[0].shape == (8, 200)
+    assert stored.read(track, "target", 1.5, 200)[0].shape == (8, 200)
     for start in (0.3, -0.25, 1.75):
         with pytest.raises(ValueError, match=rf"no stored excerpt begins at {start} s; there are 7, of 0\.5 s every"):
-            stored.read(track, "target", start)
+            stored.read(track, "target", start, 200)
+
+
+def test_of_whole_tracks_excerpts_begin_at_any_frame(root: Path, encode, pairs, tiny_codec: EncodecCodec) -> None:
+    writer = encode(tiny_codec, seconds=None, grid_seconds=None)
+    assert writer.folder.name == "whole"
+    frame = tiny_codec.hop_length / tiny_codec.sample_rate
+    plain = pairs(tiny_codec, grid_seconds=frame, seconds=0.3)
+    data = EncodedPairs(plain, tiny_codec, inputs=True, whole=True)
+    starts = {plain.draw(i).excerpt.start_seconds for i in range(40)}
+    assert len(starts) > 30 and any(abs(start / 0.25 - round(start / 0.25)) > 0.1 for start in starts)
+    for i in range(8):
+        draw, item = plain.draw(i), data[i]
+        first = round(draw.excerpt.start_seconds / frame)
+        for sound, path in (
+            ("target", draw.excerpt.track.stems["bass"]),
+            ("input", root / "separated" / "rough" / "train" / draw.excerpt.track.name / "bass.wav"),
+        ):
+            audio = torch.from_numpy(soundfile.read(path, dtype="float32")[0])[None, None]
+            latents = tiny_codec.encode(audio)
+            part = latents[0, :, first : first + 120]
+            torch.testing.assert_close(item[f"{sound}_latents"], part, rtol=1e-4, atol=1e-5)  # type: ignore
+            heard = audio[0, :, first * 20 : first * 20 + 2400]
+            torch.testing.assert_close(item[sound], heard)  # type: ignore[literal-required]
+            if sound == "target":
+                assert torch.equal(item["target_codes"], tiny_codec.quantize(latents)[0][0, :, first : first + 120])
+    stored = EncodedSet(find_tracks(root, "train"), tiny_codec, stem="bass", seconds=None, grid_seconds=None)
+    track = find_tracks(root, "train")[0]
+    for start in (0.001, -frame, 1.9):
+        with pytest.raises(ValueError, match=rf"begins at {start} s; there are 800 frames of the whole track"):
+            stored.read(track, "target", start, 120)
+    shutil.rmtree(root / "encoded")
+    with pytest.raises(UserError, match=r"is not coded by .*prepare_data\.py encode --root .* --whole$"):
+        EncodedPairs(plain, tiny_codec, inputs=True, whole=True)
 
 
 # --- what is written ---------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def tiny_words(tmp_path: Path, separated_set: Path, tiny_codec_folder: Path, tin
         elif shipped.stem not in ("bass", "drums"):
             found += ["stem=drums"]
         found += [f"data.extra=[{separated_set}]"] * bool(shipped.data.extra)
-        found += ["data.encoded=false", "data.grid_seconds=null"] * shipped.data.encoded
+        found += ["data.encoded=false"] * shipped.data.encoded
         found += [f"bridge.codebooks={TINY_CODEBOOKS}"] * (shipped.bridge.codebooks == 4)
         found += [f"residual.codebooks={TINY_CODEBOOKS}"] * (shipped.residual.codebooks is not None)
         found += [f"target_codebooks={TINY_CODEBOOKS}"] * (shipped.target_codebooks is not None)
