@@ -114,7 +114,9 @@ class Enhancer(nn.Module):
             with torch.no_grad():
                 one_by_one = self.codec.encode(audio.flatten(0, 1).unsqueeze(1))
             encoded = one_by_one.unflatten(0, audio.shape[:2]).flatten(1, 2)
-        first = encoded[:, : self.codec.latent_dim]
+        # Of one input the bridge must be given these very latents: losses on both are balanced there.
+        size = self.codec.latent_dim
+        first = encoded if encoded.shape[1] == size else encoded[:, :size]
         if self.bridge is None:
             return Prediction(first, first, None)
         if self.near_codes is not None:
