@@ -352,6 +352,23 @@ def test_rotary_tells_order_but_not_where_a_sequence_begins() -> None:
     assert not torch.allclose(here, order, atol=1e-2)
 
 
+def test_the_first_layer_of_a_rotary_bridge_may_look_at_several_frames(tiny_codec: EncodecCodec) -> None:
+    config = BridgeConfig(kind="rotary", gives="latents", heads=2, layers=1, dropout=0, kernel=3)
+    torch.manual_seed(0)
+    bridge = make_bridge(config, tiny_codec)
+    assert isinstance(bridge, RotaryBridge) and isinstance(bridge.lead_in, nn.Conv1d)
+    frames = latents(n_frames=4).transpose(1, 2)
+    seen: list[Tensor] = []
+    bridge.layers.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    bridge.features(frames)
+    weight, bias = bridge.lead_in.weight, bridge.lead_in.bias
+    assert bias is not None
+    padded = torch.cat([torch.zeros(2, 1, D), frames, torch.zeros(2, 1, D)], dim=1)
+    by_hand = sum(padded[:, k : k + 4] @ weight[:, :, k].t() for k in range(3)) + bias
+    torch.testing.assert_close(seen[0], by_hand)
+    assert bridge(latents()).shape == (2, D, 12)
+
+
 def test_rotary_size() -> None:
     width = 64
     # Per layer: four square matrices, a gated feed-forward layer (two ways there, one back), two norms. A last norm.

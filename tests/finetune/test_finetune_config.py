@@ -55,6 +55,8 @@ def refusal(text: str, tmp_path: Path) -> str:
         # Sections.
         ("bridge: {kind: dense, gives: latents}", "mine.yaml: bridge: the dense bridge gives codes; set gives"),
         ("bridge: {kind: rotary, gives: latents, codebooks: 2}", "mine.yaml: bridge: codebooks is for bridges that gi"),
+        ("bridge: {kind: dense, kernel: 3}", "mine.yaml: bridge: kernel=3 is for kind=rotary; leave it out"),
+        ("bridge: {kind: rotary, kernel: 4}", "mine.yaml: bridge: kernel=4 has no middle; make it odd"),
         ("bridge: {kind: rotary, dim: 30}", "mine.yaml: bridge: dim=30 must be a multiple of heads=4"),
         ("losses: {latent_mse: 0}", "mine.yaml: losses: one of the weights must be above zero"),
         ("losses: {latent_mse: 0, adversarial: 1}", "mine.yaml: losses: adversarial alone does not say which stem"),

@@ -24,6 +24,7 @@ class BridgeConfig(Config):
     dim: int | None = Field(None, ge=1, description="width of a transformer; null: the latents' (thesis: 128)")
     feedforward: int = Field(4, ge=1, description="width of a transformer's feed-forward layers, in widths")
     dropout: float = Field(0.1, ge=0, lt=1)
+    kernel: int = Field(1, ge=1, description="frames that the first layer of a rotary bridge looks at; odd")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "BridgeConfig":
@@ -33,6 +34,10 @@ class BridgeConfig(Config):
             raise ValueError("the thesis' transformer gives latents or codes; take kind=rotary for both")
         if self.codebooks is not None and self.gives == "latents":
             raise ValueError("codebooks is for bridges that give codes; leave it out")
+        if self.kernel != 1 and self.kind != "rotary":
+            raise ValueError(f"kernel={self.kernel} is for kind=rotary; leave it out")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel={self.kernel} has no middle; make it odd")
         if self.kind in ("transformer", "rotary") and self.dim is not None and self.dim % self.heads:
             raise ValueError(f"dim={self.dim} must be a multiple of heads={self.heads}")
         return self

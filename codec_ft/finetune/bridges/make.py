@@ -42,6 +42,8 @@ def make_bridge(config: BridgeConfig, codec: Codec, *, inputs: int = 1, window: 
         "inputs": inputs,
         "window": window,
     }
+    if config.kind == "rotary":
+        sizes["kernel"] = config.kernel
     if config.gives == "both":
         assert codes is not None
         return PreferringBridge(codec.latent_dim, codes, **sizes)

@@ -27,6 +27,7 @@ class RotaryBridge(Bridge):
         heads: a divisor of the width, which leaves `NARROWEST_HEAD` channels or more to each.
         feedforward: width of the feed-forward layers, in widths.
         dropout: share of what is dropped in training.
+        kernel: frames that the layer leading in looks at, an odd number.
         inputs: see `Bridge`.
         window: see `Bridge`.
     """
@@ -41,6 +42,7 @@ class RotaryBridge(Bridge):
         heads: int = 4,
         feedforward: int = 4,
         dropout: float = 0.1,
+        kernel: int = 1,
         inputs: int = 1,
         window: int | None = None,
     ) -> None:
@@ -48,7 +50,9 @@ class RotaryBridge(Bridge):
         from x_transformers import Encoder  # two seconds that nothing else should wait for
 
         head = width // heads
-        self.lead_in = nn.Linear(self.heard_dim, width)
+        self.lead_in: nn.Linear | nn.Conv1d = nn.Linear(self.heard_dim, width)
+        if kernel > 1:
+            self.lead_in = nn.Conv1d(self.heard_dim, width, kernel, padding=kernel // 2)
         self.layers = Encoder(
             dim=width,
             depth=layers,
@@ -70,6 +74,8 @@ class RotaryBridge(Bridge):
 
     def features(self, frames: Tensor) -> Tensor:
         """See `Bridge.features`."""
+        if isinstance(self.lead_in, nn.Conv1d):
+            return self.layers(self.lead_in(frames.transpose(1, 2)).transpose(1, 2))
         return self.layers(self.lead_in(frames))
 
     def forward(self, latents: Tensor) -> Tensor:
