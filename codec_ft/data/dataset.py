@@ -28,8 +28,8 @@ class Item(TypedDict):
     """One pair: float32 tensors [C, N], what it is called, and where it comes from.
 
     `context` are other inputs beside the first, one below the other, [n * C, N]. What a cache has stored of the pair
-    stands in for coding it: latents [D, T] and codes [K, T] of the target, latents
-    [(1 + n) * D, T] of the input and its context.
+    stands in for coding it: latents [D, T] and codes [K, T] of the target, latents [(1 + n) * D, T] of the input and
+    its context.
     """
 
     input: torch.Tensor

@@ -16,7 +16,8 @@ class EncodedPairs(Dataset[Item]):
         pairs: the pairs, on a grid; their gain must be 0 dB, since a louder stem has other latents.
         codec: what coded them.
         inputs: give `input_latents` [(1 + n) * D, T] as well, of the input and, below it, its context.
-        whole: read them from tracks that were coded in one piece, so that excerpts begin at any frame.
+        whole: read them from tracks that were coded in one piece: excerpts begin at any frame, and their first and last
+            frames have heard what lies beside them.
         audio: read the audio; without, `input` and `target` are empty, [C, 0], and reading takes far less time.
 
     Raises:

@@ -138,26 +138,28 @@ class EncodedWriter:
         made = [(torch.empty(0, origin.latent_dim, origin.frames), nothing)]
         for first in range(0, len(starts), at_once):
             audio = [reader.read(file.sources, start, seconds) for start in starts[first : first + at_once]]
-            latents, codes = encode_excerpts(self.codec, torch.stack([torch.from_numpy(excerpt) for excerpt in audio]))
-            made.append((latents.cpu(), codes.cpu().to(torch.int16)))
+            made.append(encode_excerpts(self.codec, torch.stack([torch.from_numpy(excerpt) for excerpt in audio])))
             bar.update(len(audio))
         return made
 
 
 @torch.no_grad()
 def encode_excerpts(codec: Codec, audio: Tensor) -> tuple[Tensor, Tensor]:
-    """Excerpts `[B, C, N]` to latents `[B, D, T]` and codes `[B, K, T]`, on the codec's device."""
-    latents = codec.encode(audio.to(next(codec.parameters()).device))
-    return latents, codec.quantize(latents)[0]
+    """Excerpts `[B, C, N]` to latents `[B, D, T]` and codes `[B, K, T]` as they are stored."""
+    return _as_stored(codec, codec.encode(audio.to(next(codec.parameters()).device)))
 
 
 def encode_whole(codec: Codec, audio: Tensor) -> tuple[Tensor, Tensor]:
-    """A track `[C, N]` to latents `[1, D, T]` and codes `[1, K, T]`, on the CPU, some seconds at a time."""
-    parts = []
-    for latents in latents_in_chunks(codec, audio[None].to(next(codec.parameters()).device)):
-        parts.append((latents.cpu(), codec.quantize(latents)[0].cpu().to(torch.int16)))
+    """A track `[C, N]` to latents `[1, D, T]` and codes `[1, K, T]` as they are stored, some seconds at a time."""
+    chunks = latents_in_chunks(codec, audio[None].to(next(codec.parameters()).device))
+    parts = [_as_stored(codec, latents) for latents in chunks]
     latents, codes = (torch.cat(each, dim=-1) for each in zip(*parts, strict=True))
     return latents, codes
+
+
+def _as_stored(codec: Codec, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents and their codes on the CPU, the codes in 16 bits."""
+    return latents.cpu(), codec.quantize(latents)[0].cpu().to(torch.int16)
 
 
 def _seconds(file: EncodedFile) -> float:
