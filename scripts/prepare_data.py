@@ -139,10 +139,13 @@ def encode(
     input: Annotated[list[str], typer.Option(help="Also code this: mixture or separated/<separator>.")] = [],  # noqa: B006
     root: Annotated[Path, typer.Option(help="Folder of the data set.")] = DEMO_ROOT,
     codec: Annotated[str, typer.Option(help="Name or folder of the codec.")] = "demo",
-    seconds: Annotated[float, typer.Option(min=0.01, help="Length of an excerpt, as data.seconds.")] = 2.0,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.01, help="Length of an excerpt, as data.seconds; 2 if left out.")
+    ] = None,
     grid: Annotated[
-        float, typer.Option(min=0.01, help="Seconds from one start to the next, as data.grid_seconds.")
-    ] = 0.5,
+        float | None,
+        typer.Option(min=0.01, help="Seconds from one start to the next, as data.grid_seconds; 0.5 if left out."),
+    ] = None,
     whole: Annotated[bool, typer.Option(help="Code tracks in one piece; excerpts may begin at any frame.")] = False,
     split: Annotated[list[str], typer.Option(help="Whose tracks: train, valid or test.")] = ["train"],  # noqa: B006
 ) -> None:
@@ -161,14 +164,17 @@ def encode(
 
     state = launched()
     with told_to_the_user():
+        if whole and (seconds is not None or grid is not None):
+            raise UserError("--whole: a track in one piece has no --seconds and no --grid. Leave them out, or --whole.")
+        cut = (None, None) if whole else (seconds or 2.0, grid or 0.5)
         shard = Shard(state.process_index, state.num_processes)
         writer = EncodedWriter(
             root,
             load_codec(codec).to(state.device),
             stems=stem,
             inputs=input,
-            seconds=None if whole else seconds,
-            grid_seconds=None if whole else grid,
+            seconds=cut[0],
+            grid_seconds=cut[1],
             splits=split,
         )
         with state.main_process_first():  # the first one cleans up
@@ -181,7 +187,7 @@ def encode(
             print(f"{writer.folder}: {filled.made} files made{share}, {filled.skipped} were there already.")
             print(
                 f"Together they have {megabytes:.0f} MB. Train on them with codec={codec} data.encoded=true "
-                + ("data.whole=true" if whole else f"data.seconds={seconds:g} data.grid_seconds={grid:g}")
+                + ("data.whole=true" if whole else f"data.seconds={cut[0]:g} data.grid_seconds={cut[1]:g}")
             )
     state.destroy_process_group()
 

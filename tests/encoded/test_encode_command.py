@@ -45,6 +45,8 @@ def test_the_command_that_an_error_names_mends_it(root: Path, pairs, tiny_codec:
         (["--input", "noisy"], "input=noisy: cannot be stored"),
         (["--input", "separated"], "input=separated: no such input"),
         (["--split", "trian"], "split=trian: no such split"),
+        (["--whole", "--seconds", "2"], "--whole: a track in one piece has no --seconds and no --grid"),
+        (["--whole", "--grid", "0.5"], "--whole: a track in one piece has no --seconds and no --grid"),
     ],
 )
 def test_mistakes_are_told_in_one_line(root: Path, tiny_codec_folder: Path, options: list[str], message: str) -> None:
