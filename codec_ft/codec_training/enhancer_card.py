@@ -214,7 +214,7 @@ def _with_decoder(trained: TrainedEnhancer, decoder: Path) -> TrainedEnhancer:
     if found.player is found.codec or not same:
         raise UserError(
             f"{decoder}: trained no decoder for {trained.name}, but for another enhancer. Train one: accelerate launch "
-            f"scripts/train_codec.py decoder_of_enhancer_demo enhancer={trained.name}"
+            f"scripts/run_experiment.py run X11.bass enhancer={trained.name}"
         )
     return found
 
