@@ -61,9 +61,9 @@ def everything(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 @pytest.mark.parametrize("source", ["mixture", "separated/rough"])
 def test_finetuning_from_data_to_page(finetuning: Words, source: str, capsys: pytest.CaptureFixture[str]) -> None:
-    config = read_config(finetuning(f"input={source}"), default="demo")
+    config = read_config(finetuning(f"input={source}"), default="warm_encoder_demo")
     run = run_experiment(config)
-    assert run.path.name == f"demo-{config_hash(config)}" and run.finished
+    assert run.path.name == f"warm_encoder_demo-{config_hash(config)}" and run.finished
     names = {path.name for path in run.path.iterdir()}
     assert names >= {"config.yaml", "metrics.jsonl", "results.json", "index.html", "checkpoints", "samples"}
     assert {path.name for path in run.checkpoints.iterdir()} == {"best.pt", "last.pt"}
@@ -94,7 +94,7 @@ def test_finetuning_from_data_to_page(finetuning: Words, source: str, capsys: py
 
 
 def test_finished_run_says_so_and_does_nothing(finetuning: Words, capsys: pytest.CaptureFixture[str]) -> None:
-    config = read_config(finetuning(), default="demo")
+    config = read_config(finetuning(), default="warm_encoder_demo")
     run = run_experiment(config)
     before = everything(run.path)
     capsys.readouterr()
@@ -107,7 +107,7 @@ def test_finished_run_says_so_and_does_nothing(finetuning: Words, capsys: pytest
 def test_killed_after_the_last_step_it_finishes_when_run_again(
     finetuning: Words, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    config = read_config(finetuning(), default="demo")
+    config = read_config(finetuning(), default="warm_encoder_demo")
 
     def kill(*_: object) -> None:
         raise KeyboardInterrupt
@@ -115,7 +115,7 @@ def test_killed_after_the_last_step_it_finishes_when_run_again(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(experiments_run, moment, kill)
         run_experiment(config)
-    folder = config.runs / f"demo-{config_hash(config)}"
+    folder = config.runs / f"warm_encoder_demo-{config_hash(config)}"
     last = (folder / "checkpoints" / "last.pt").read_bytes()
     assert not (folder / "index.html").exists()
     run = run_experiment(config)
@@ -128,8 +128,8 @@ def test_stopped_experiment_equals_an_unbroken_one(
     finetuning: Words, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     """With the real trainer: Ctrl-C in step 3, then the same command again."""
-    whole = run_experiment(read_config(finetuning("id=whole", *words), default="demo"))
-    config = read_config(finetuning("id=parted", *words), default="demo")
+    whole = run_experiment(read_config(finetuning("id=whole", *words), default="warm_encoder_demo"))
+    config = read_config(finetuning("id=parted", *words), default="warm_encoder_demo")
     read = PairDataset.__getitem__
     with monkeypatch.context() as patch:
 
@@ -163,25 +163,25 @@ def test_stopped_experiment_equals_an_unbroken_one(
 
 def test_changed_configuration_on_the_same_folder_is_refused(finetuning: Words, tmp_path: Path) -> None:
     here = f"run={tmp_path / 'here'}"
-    run = run_experiment(read_config(finetuning(here), default="demo"))
+    run = run_experiment(read_config(finetuning(here), default="warm_encoder_demo"))
     before = everything(run.path)
     with pytest.raises(UserError, match=r"stem: 'bass' -> 'drums'; train\.steps: 4 -> 5"):
-        run_experiment(read_config(finetuning(here, "stem=drums", "train.steps=5"), default="demo"))
+        run_experiment(read_config(finetuning(here, "stem=drums", "train.steps=5"), default="warm_encoder_demo"))
     assert everything(run.path) == before
 
 
 def test_bad_data_are_refused_before_anything_is_made(finetuning: Words, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="kazoo"):
-        run_experiment(read_config(finetuning("stem=kazoo"), default="demo"))
+        run_experiment(read_config(finetuning("stem=kazoo"), default="warm_encoder_demo"))
     with pytest.raises(UserError, match="nowhere"):
-        run_experiment(read_config(finetuning(f"data.root={tmp_path / 'nowhere'}"), default="demo"))
+        run_experiment(read_config(finetuning(f"data.root={tmp_path / 'nowhere'}"), default="warm_encoder_demo"))
     with pytest.raises(UserError, match="no-such-codec"):
-        run_experiment(read_config(finetuning("codec=no-such-codec"), default="demo"))
+        run_experiment(read_config(finetuning("codec=no-such-codec"), default="warm_encoder_demo"))
 
 
 def test_weights_are_drawn_from_the_seed(finetuning: Words) -> None:
     def weights(*words: str) -> torch.Tensor:
-        task = make_task(read_config(finetuning("start=random", *words), default="demo"))
+        task = make_task(read_config(finetuning("start=random", *words), default="warm_encoder_demo"))
         return torch.cat([value.flatten() for value in task.phases[task.main].parameters()])
 
     assert torch.equal(weights(), weights("train.steps=9"))
@@ -190,7 +190,7 @@ def test_weights_are_drawn_from_the_seed(finetuning: Words) -> None:
 
 def test_a_bridge_to_some_codebooks_all_the_way_to_the_page(finetuning: Words) -> None:
     words = ["bridge.kind=dense", "bridge.codebooks=2", "losses.softmax=1", "losses.latent_mse=100"]
-    run = run_experiment(read_config(finetuning(*words), default="demo"))
+    run = run_experiment(read_config(finetuning(*words), default="warm_encoder_demo"))
     results = json.loads(run.results.read_text())
     assert (len(results["tokens"]["trained"]), len(results["tokens"]["copy_input"])) == (2, 3)
     page = run.path.joinpath("index.html").read_text()
@@ -205,7 +205,7 @@ def test_a_bridge_to_some_codebooks_all_the_way_to_the_page(finetuning: Words) -
 
 @pytest.mark.parametrize("scope", ["song", "segment"])
 def test_overfitting_is_told_as_such(finetuning: Words, scope: str) -> None:
-    run = run_experiment(read_config(finetuning(f"data.scope={scope}", "data.song=train song 3"), default="demo"))
+    run = run_experiment(read_config(finetuning(f"data.scope={scope}", "data.song=train song 3"), default="warm_encoder_demo"))
     results = json.loads(run.results.read_text())
     assert (results["report_split"], results["train_tracks"], results["valid_tracks"]) == ("train", 1, 1)
     assert all(sample.name.startswith("train song 3 @ ") for sample in run.samples.iterdir())
@@ -218,21 +218,21 @@ def test_what_is_counted(finetuning: Words, tiny_set: Path) -> None:
         ([f"data.extra=[{tiny_set}]"], {"train_tracks": 8, "valid_tracks": 2}),
         (["data.scope=song"], {"train_tracks": 1, "valid_tracks": 1}),
     ):
-        config = read_config(finetuning(*words), default="demo")
+        config = read_config(finetuning(*words), default="warm_encoder_demo")
         assert count_tracks(make_task(config), config) == expected
 
 
 def test_what_one_of_several_inputs_lacks_is_told_before_training(finetuning: Words) -> None:
     for words in (["train_inputs={mixture: 1, separated/none: 1}"], ["context=separated/none"]):
         with pytest.raises(UserError, match="separated/none"):
-            run_experiment(read_config(finetuning(*words), default="demo"))
+            run_experiment(read_config(finetuning(*words), default="warm_encoder_demo"))
 
 
 def test_codec_training_from_data_to_codec(tmp_path: Path, tiny_set: Path) -> None:
     words = [f"data.root={tiny_set}", f"runs={tmp_path / 'runs'}", *TINY, "model.sample_rate=8000"]
     words += ["model.strides=[4,5]", "model.n_filters=4", "model.latent_dim=8", "model.n_codebooks=3"]
     words += ["model.codebook_size=16", "quantizer.start_step=1", "quantizer.kmeans_vectors=512"]
-    run = run_experiment(read_config(["codec_demo", *words], default="demo"))
+    run = run_experiment(read_config(["codec_demo", *words], default="warm_encoder_demo"))
     assert run.finished and (run.path / "index.html").is_file()
     codec = load_codec(str(run.path))
     assert (codec.sample_rate, codec.hop_length, codec.n_codebooks, codec.codebook_size) == (8000, 20, 3, 16)
@@ -244,5 +244,5 @@ def test_codec_training_from_data_to_codec(tmp_path: Path, tiny_set: Path) -> No
     assert len(list(run.samples.iterdir())) == 6  # bass, drums and mixture of two test tracks
 
     # What was trained is what a fine-tuning takes.
-    finetuned = run_experiment(read_config([f"codec={run.path}", *words[:2], *TINY, "train.steps=1"], default="demo"))
+    finetuned = run_experiment(read_config([f"codec={run.path}", *words[:2], *TINY, "train.steps=1"], default="warm_encoder_demo"))
     assert finetuned.finished and yaml.safe_load(finetuned.config.read_text())["codec"] == str(run.path)

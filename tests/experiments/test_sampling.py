@@ -23,7 +23,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_set: Path, tiny_codec
     """A run folder of a fine-tuning of four steps."""
     runs = tmp_path_factory.mktemp("runs")
     words = [f"codec={tiny_codec_folder}", f"data.root={tiny_set}", f"runs={runs}", *TINY]
-    return run_experiment(read_config(words, default="demo")).path
+    return run_experiment(read_config(words, default="warm_encoder_demo")).path
 
 
 def test_report_is_made_again(trained: Path) -> None:
@@ -98,7 +98,7 @@ def hears_two(tmp_path_factory: pytest.TempPathFactory, tiny_set: Path, tiny_cod
     words = [f"codec={tiny_codec_folder}", f"data.root={tiny_set}", f"runs={runs}", *TINY]
     words += ["input=separated/rough", "context=mixture", "train.optimizer.learning_rate=0.01"]
     words += ["bridge.kind=rotary", "bridge.gives=latents", "bridge.heads=2", "bridge.layers=1"]
-    return run_experiment(read_config(words, default="demo")).path
+    return run_experiment(read_config(words, default="warm_encoder_demo")).path
 
 
 def of_song(tiny_set: Path, number: int) -> dict[str, Any]:
