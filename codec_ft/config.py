@@ -223,6 +223,8 @@ def _resolve_paths(schema: type[Config], layer: Layer, base: Path) -> None:
             _resolve_paths(nested, value, base)
         elif isinstance(value, str | Path) and (kind is Path or kind == Path | None):
             layer[name] = str(base / Path(value).expanduser())
+        elif isinstance(value, list | tuple) and kind == list[Path]:
+            layer[name] = [str(base / Path(item).expanduser()) if isinstance(item, str) else item for item in value]
 
 
 def _valid_keys(schema: type[Config], prefix: str = "") -> Iterator[str]:

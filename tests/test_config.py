@@ -53,6 +53,7 @@ class Ship(Config):
     sizes: tuple[float, float] = (1.0, 2.0)
     data: Path = Path("data/demo")
     log: Path | None = runtime(None, "a place on disk")
+    maps: list[Path] = Field([])
     engine: Engine = Engine()
     spare: Engine = Engine(power=9, fuel="sun")
 
@@ -221,6 +222,9 @@ def test_relative_paths_are_meant_from_where_they_were_written(tmp_path: Path, m
     given = load("data=mine", "log=a/b", "engine.manual=m.txt", folder=tmp_path, root=root)
     assert (given.data, given.log) == (elsewhere / "mine", elsewhere / "a/b")
     assert given.engine.manual == elsewhere / "m.txt"
+    maps = load("maps=[~/a, b, /c]", folder=tmp_path, root=root).maps
+    assert maps == [Path("~/a").expanduser(), elsewhere / "b", Path("/c")]
+    assert load(text="name: Ada\nmaps: [a, /c]", folder=tmp_path, root=root).maps == [root / "a", Path("/c")]
     monkeypatch.setenv("HOME", str(tmp_path))
     assert load("data=~/music", "log=/var/x", folder=tmp_path, root=root).data == tmp_path / "music"
     assert load("log=/var/x", folder=tmp_path, root=root).log == Path("/var/x")

@@ -144,6 +144,7 @@ def card_text(facts: dict[str, Any]) -> str:
                 for separator in separators
                 if separator not in STAND_INS or data["generator"] != "demo"  # which come with their stems
             ),
+            *_encoded_lines(facts, names),
             *(
                 training_line(stage, f"FOLDER/{recipe} run=runs/{stage['config']['id']}")
                 for stage, recipe in zip(facts["stages"], RECIPE_FILES, strict=False)
@@ -155,6 +156,18 @@ def card_text(facts: dict[str, Any]) -> str:
             *_measured_text(facts["measured"], names[0]),
         ]
     )
+
+
+def _encoded_lines(facts: dict[str, Any], names: list[str]) -> list[str]:
+    """The commands that store what training reads, where it does."""
+    data = facts["stages"][0]["config"]["data"]
+    if not data["encoded"]:
+        return []
+    cut = "--whole" if data["whole"] else f"--seconds {data['seconds']:g} --grid {data['grid_seconds']:g}"
+    inputs = dict.fromkeys([*(facts["train_inputs"] or [facts["input"]]), *facts["context"]])
+    words = " ".join([f"--stem {facts['stem']}", *(f"--input {source}" for source in inputs), cut])
+    codec = f"--codec {facts['codec']}"
+    return [f"- Latents: `python scripts/prepare_data.py encode --root data/{name} {codec} {words}`" for name in names]
 
 
 def _what_it_is(facts: dict[str, Any]) -> str:

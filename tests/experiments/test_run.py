@@ -205,7 +205,9 @@ def test_a_bridge_to_some_codebooks_all_the_way_to_the_page(finetuning: Words) -
 
 @pytest.mark.parametrize("scope", ["song", "segment"])
 def test_overfitting_is_told_as_such(finetuning: Words, scope: str) -> None:
-    run = run_experiment(read_config(finetuning(f"data.scope={scope}", "data.song=train song 3"), default="warm_encoder_demo"))
+    run = run_experiment(
+        read_config(finetuning(f"data.scope={scope}", "data.song=train song 3"), default="warm_encoder_demo")
+    )
     results = json.loads(run.results.read_text())
     assert (results["report_split"], results["train_tracks"], results["valid_tracks"]) == ("train", 1, 1)
     assert all(sample.name.startswith("train song 3 @ ") for sample in run.samples.iterdir())
@@ -244,5 +246,7 @@ def test_codec_training_from_data_to_codec(tmp_path: Path, tiny_set: Path) -> No
     assert len(list(run.samples.iterdir())) == 6  # bass, drums and mixture of two test tracks
 
     # What was trained is what a fine-tuning takes.
-    finetuned = run_experiment(read_config([f"codec={run.path}", *words[:2], *TINY, "train.steps=1"], default="warm_encoder_demo"))
+    finetuned = run_experiment(
+        read_config([f"codec={run.path}", *words[:2], *TINY, "train.steps=1"], default="warm_encoder_demo")
+    )
     assert finetuned.finished and yaml.safe_load(finetuned.config.read_text())["codec"] == str(run.path)

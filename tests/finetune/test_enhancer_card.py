@@ -157,6 +157,17 @@ def test_how_it_was_made(make_run: MakeRun, data: Path, tmp_path: Path) -> None:
     assert config_hash(again) == config_hash(config_of(run)), "the same training"
 
 
+@pytest.mark.parametrize(
+    ("cut", "words"),
+    [({"whole": True}, "--whole"), ({"grid_seconds": 0.25}, "--seconds 0.5 --grid 0.25")],
+)
+def test_what_was_stored_before_is_told(make_run: MakeRun, tmp_path: Path, cut: dict[str, Any], words: str) -> None:
+    run = make_run(input="separated/rough", context="mixture", data={"encoded": True, **cut})
+    text = ship_enhancer(run, tmp_path / "tiny_bass").read_text()
+    command = f"encode --root data/small --codec tiny --stem bass --input separated/rough --input mixture {words}`"
+    assert text.count(f"- Latents: `python scripts/prepare_data.py {command}") == 1
+
+
 def test_remixes_beside_the_songs(make_run: MakeRun, data: Path, tmp_path: Path) -> None:
     more = Path(shutil.copytree(data, tmp_path / "sets" / "more"))
     made = {"generator": "remix", "seed": 6, "seconds": 10.0, "gain_db": [-6.0, 3.0], "source": "small"}
