@@ -102,7 +102,7 @@ def compare(kind: str, words: list[str], device: str) -> Row:
     """Measure one kind of training with and without the cache."""
     found = []
     for stored in ("false", "true"):
-        config = read_config([*BASE, *KINDS[kind], *words, f"data.encoded={stored}"], default="demo")
+        config = read_config([*BASE, *KINDS[kind], *words, f"data.encoded={stored}"], default="warm_encoder_demo")
         assert isinstance(config, FinetuneConfig)
         found.append(train_steps(config, config.train.steps, device))
     (made, seconds, cpu), (stored_losses, stored_seconds, stored_cpu) = found
