@@ -221,10 +221,15 @@ def _resolve_paths(schema: type[Config], layer: Layer, base: Path) -> None:
         value = layer.get(name)
         if nested is not None and isinstance(value, dict):
             _resolve_paths(nested, value, base)
-        elif isinstance(value, str | Path) and (kind is Path or kind == Path | None):
-            layer[name] = str(base / Path(value).expanduser())
-        elif isinstance(value, list | tuple) and kind == list[Path]:
-            layer[name] = [str(base / Path(item).expanduser()) if isinstance(item, str) else item for item in value]
+        elif kind in (Path, Path | None, list[Path]) and name in layer:
+            layer[name] = _resolved(value, base)
+
+
+def _resolved(value: Any, base: Path) -> Any:
+    """A path as it is meant from `base`, alone or in a list; what is none is left for the schema to refuse."""
+    if isinstance(value, str | Path):
+        return str(base / Path(value).expanduser())
+    return [_resolved(item, base) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _valid_keys(schema: type[Config], prefix: str = "") -> Iterator[str]:

@@ -166,15 +166,16 @@ def encode(
     with told_to_the_user():
         if whole and (seconds is not None or grid is not None):
             raise UserError("--whole: a track in one piece has no --seconds and no --grid. Leave them out, or --whole.")
-        cut = (None, None) if whole else (seconds or 2.0, grid or 0.5)
+        if not whole:
+            seconds, grid = seconds or 2.0, grid or 0.5
         shard = Shard(state.process_index, state.num_processes)
         writer = EncodedWriter(
             root,
             load_codec(codec).to(state.device),
             stems=stem,
             inputs=input,
-            seconds=cut[0],
-            grid_seconds=cut[1],
+            seconds=seconds,
+            grid_seconds=grid,
             splits=split,
         )
         with state.main_process_first():  # the first one cleans up
@@ -187,7 +188,7 @@ def encode(
             print(f"{writer.folder}: {filled.made} files made{share}, {filled.skipped} were there already.")
             print(
                 f"Together they have {megabytes:.0f} MB. Train on them with codec={codec} data.encoded=true "
-                + ("data.whole=true" if whole else f"data.seconds={cut[0]:g} data.grid_seconds={cut[1]:g}")
+                + ("data.whole=true" if whole else f"data.seconds={seconds:g} data.grid_seconds={grid:g}")
             )
     state.destroy_process_group()
 

@@ -15,6 +15,7 @@ from codec_ft.codecs.load import codec_names
 from codec_ft.config import Schema
 from codec_ft.data.separators.stand_ins.kinds import STAND_INS
 from codec_ft.data.tracks import SEPARATED
+from codec_ft.encoded.layout import encode_command
 from codec_ft.errors import UserError
 from codec_ft.finetune.apply import TrainedEnhancer
 from codec_ft.finetune.config import FinetuneConfig
@@ -77,7 +78,7 @@ def ship_enhancer(run: Path, folder: Path, decoder: Path | None = None) -> Path:
     with atomic_folder(folder) as temporary:
         decoder_weights = None if trained.player is trained.codec else trained.player.get_submodule("decoder")
         save_enhancer(trained.enhancer, trained.facts, temporary, decoder=decoder_weights, dtype=torch.float16)
-        for name, stage in zip(RECIPE_FILES, stages, strict=False):
+        for name, stage in _with_recipes(stages):
             recipe = yaml.safe_dump(_recipe(stage["config"]), sort_keys=False, allow_unicode=True)
             (temporary / name).write_text(recipe, encoding="utf-8")
         shipped = load_enhancer(temporary)
@@ -147,7 +148,7 @@ def card_text(facts: dict[str, Any]) -> str:
             *_encoded_lines(facts, names),
             *(
                 training_line(stage, f"FOLDER/{recipe} run=runs/{stage['config']['id']}")
-                for stage, recipe in zip(facts["stages"], RECIPE_FILES, strict=False)
+                for recipe, stage in _with_recipes(facts["stages"])
             ),
             f"- Card: `python scripts/ship_enhancer.py runs/{facts['stages'][0]['config']['id']} FOLDER{own_decoder}`",
             "",
@@ -158,16 +159,22 @@ def card_text(facts: dict[str, Any]) -> str:
     )
 
 
+def _with_recipes(stages: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Each stage of a training with the file of its configuration; there may be fewer than there are names."""
+    return list(zip(RECIPE_FILES[: len(stages)], stages, strict=True))
+
+
 def _encoded_lines(facts: dict[str, Any], names: list[str]) -> list[str]:
     """The commands that store what training reads, where it does."""
     data = facts["stages"][0]["config"]["data"]
     if not data["encoded"]:
         return []
-    cut = "--whole" if data["whole"] else f"--seconds {data['seconds']:g} --grid {data['grid_seconds']:g}"
-    inputs = dict.fromkeys([*(facts["train_inputs"] or [facts["input"]]), *facts["context"]])
-    words = " ".join([f"--stem {facts['stem']}", *(f"--input {source}" for source in inputs), cut])
-    codec = f"--codec {facts['codec']}"
-    return [f"- Latents: `python scripts/prepare_data.py encode --root data/{name} {codec} {words}`" for name in names]
+    inputs = list(dict.fromkeys([*(facts["train_inputs"] or [facts["input"]]), *facts["context"]]))
+    cut = {key: None if data["whole"] else data[key] for key in ("seconds", "grid_seconds")}
+    commands = [
+        encode_command(Path("data", name), facts["codec"], [facts["stem"]], inputs, ["train"], **cut) for name in names
+    ]
+    return [f"- Latents: `{command}`" for command in commands]
 
 
 def _what_it_is(facts: dict[str, Any]) -> str:

@@ -169,12 +169,20 @@ def encoded_file(folder: Path, track: Track, stem: str, source: str) -> EncodedF
 
 
 def encode_command(
-    root: Path, codec: str, stems: Sequence[str], inputs: Sequence[str], splits: Sequence[str], origin: Origin
+    root: Path,
+    codec: str,
+    stems: Sequence[str],
+    inputs: Sequence[str],
+    splits: Sequence[str],
+    *,
+    seconds: float | None,
+    grid_seconds: float | None,
 ) -> str:
-    """The command that makes what is missing."""
+    """The command that stores latents and codes; without a length and a grid, those of whole tracks."""
     words = ["--root", str(root), "--codec", codec]
     words += [word for stem in stems for word in ("--stem", stem)]
     words += [word for source in inputs for word in ("--input", source)]
-    words += ["--whole"] if origin.whole else ["--seconds", f"{origin.seconds:g}", "--grid", f"{origin.grid_seconds:g}"]
+    whole = seconds is None and grid_seconds is None
+    words += ["--whole"] if whole else ["--seconds", f"{seconds:g}", "--grid", f"{grid_seconds:g}"]
     words += [word for split in splits if list(splits) != ["train"] for word in ("--split", split)]
     return f"python scripts/prepare_data.py encode {shlex.join(words)}"

@@ -50,7 +50,9 @@ class EncodedSet:
             here = [track for track in tracks if track.root == root]
             splits = list(dict.fromkeys(track.split for track in here))
             inputs = [source for source in dict.fromkeys(sources) if source != "target"]
-            command = encode_command(root, codec.name, [stem], inputs, splits, self.origin)
+            command = encode_command(
+                root, codec.name, [stem], inputs, splits, seconds=seconds, grid_seconds=grid_seconds
+            )
             _check_origin(root, self.origin, command)
             folder = self.origin.folder(root)
             for source in ("target", *inputs):
