@@ -39,6 +39,7 @@ class Finding(Config):
     expected: str = Field("", description="instead: what was expected before it was run")
     here: str = Field("", description="into what a finding that no number can show is translated")
     shows: str = Field(description="the claim, such as song.usdr > bass.usdr + 1")
+    why_not: str = Field("", description="why the demo scale does not show it, as far as is known; without numbers")
 
     @model_validator(mode="after")
     def _somebody_says_it(self) -> "Finding":

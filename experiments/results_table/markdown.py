@@ -12,7 +12,7 @@ from experiments.registry.card import ScaleName, read_scale
 from experiments.registry.catalogue import Group
 from experiments.report.wording import show, show_duration, show_percent
 from experiments.results_table.claim import Verdict
-from experiments.results_table.entries import Entry, Section
+from experiments.results_table.entries import Entry, Judged, Section
 
 MARK = (
     "<!-- Written by scripts/run_experiment.py table, which writes it anew: what is changed here by hand is lost. -->"
@@ -67,7 +67,7 @@ def render_table(sections: Sequence[Section], scale: ScaleName, overrides: Seque
         _conditions(entries, overrides),
         _overview(sections),
         HOW_TO_READ,
-        *(part for section in sections for part in _section(section)),
+        *(part for section in sections for part in _section(section, scale)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -111,7 +111,7 @@ def _overview(sections: Sequence[Section]) -> str:
     return _table(("", "experiment", "runs", "findings"), rows)
 
 
-def _section(section: Section) -> list[str]:
+def _section(section: Section, scale: ScaleName) -> list[str]:
     """Heading, runs and findings of a card; of a single experiment what it found by itself."""
     card = section.group.card
     if card is None:
@@ -123,12 +123,18 @@ def _section(section: Section) -> list[str]:
     if card.left_out:
         return [*head, f"Left out: {card.left_out}"]
     rows = [
-        [judged.finding.said, _claim(judged.finding.here, judged.verdict), VERDICTS[judged.verdict.kind]]
+        [judged.finding.said, _claim(judged.finding.here, judged.verdict), _verdict(judged, scale)]
         for judged in section.judged
     ]
     whose = card.findings[0].by_whom if card.findings else ""
     findings = _table((whose, "here", "verdict"), rows)
     return [*head, _table(RUN_COLUMNS, [_run_row(entry) for entry in section.entries]), *([findings] if rows else [])]
+
+
+def _verdict(judged: Judged, scale: ScaleName) -> str:
+    """The verdict, and at the demo scale what is to blame where something is not shown."""
+    why = judged.finding.why_not if judged.verdict.kind == "not shown" and scale == "demo" else ""
+    return VERDICTS[judged.verdict.kind] + (f". {why}" if why else "")
 
 
 def _run_row(entry: Entry) -> list[str]:

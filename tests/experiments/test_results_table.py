@@ -1,6 +1,7 @@
 """The table of results, from made-up run folders."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from codec_ft.errors import UserError
 from codec_ft.training.run_folder import run_path
+from experiments.places import PROJECT
 from experiments.registry.catalogue import choose
 from experiments.registry.resolve import resolve
 from experiments.registry.state import record_failure
@@ -187,3 +189,21 @@ def test_overrides_that_fit_only_what_was_asked_for(words: list[str]) -> None:
     assert "needs M6.bass, M5.bass" in render(["M6"], [*words, "target_codebooks=2"])
     with pytest.raises(UserError, match=r"^M5\.bass: .*target_codebooks is for target=quantized"):
         render(["M5"], [*words, "target_codebooks=2"])
+
+
+def test_what_the_demo_does_not_show_is_told_with_its_reason(words: list[str], finish: Finish) -> None:
+    def verdict(mixture_usdr: float) -> str:
+        for folder in Path(words[0].removeprefix("runs=")).glob("X10.*"):
+            shutil.rmtree(folder)
+        for stem in ("bass", "drums", "vocals", "other"):
+            finish(f"X10.{stem}", usdr=mixture_usdr)
+        text = render_table(read_sections(choose(["X10"]), words, "demo"), "demo", words)
+        return next(line for line in text.splitlines() if "as well as a small separator does" in line)
+
+    assert verdict(5.0).endswith("| **not shown**. Drums do; bass misses it by a hair. |")
+    assert verdict(50.0).endswith("| **shown** |")
+
+
+def test_the_table_of_the_project_gives_a_reason_wherever_something_is_not_shown() -> None:
+    rows = [row for row in (PROJECT / "RESULTS.md").read_text().splitlines() if "| **not shown**" in row]
+    assert rows and all(len(row.rpartition("| **not shown**. ")[2]) > 20 for row in rows)
