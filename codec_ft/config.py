@@ -221,15 +221,15 @@ def _resolve_paths(schema: type[Config], layer: Layer, base: Path) -> None:
         value = layer.get(name)
         if nested is not None and isinstance(value, dict):
             _resolve_paths(nested, value, base)
-        elif kind in (Path, Path | None, list[Path]) and name in layer:
+        elif kind in (Path, Path | None) and name in layer:
             layer[name] = _resolved(value, base)
+        elif kind == list[Path] and isinstance(value, list | tuple):
+            layer[name] = [_resolved(item, base) for item in value]
 
 
 def _resolved(value: Any, base: Path) -> Any:
-    """A path as it is meant from `base`, alone or in a list; what is none is left for the schema to refuse."""
-    if isinstance(value, str | Path):
-        return str(base / Path(value).expanduser())
-    return [_resolved(item, base) for item in value] if isinstance(value, list | tuple) else value
+    """A path as it is meant from `base`; what is none is left for the schema to refuse as it was given."""
+    return str(base / Path(value).expanduser()) if isinstance(value, str | Path) else value
 
 
 def _valid_keys(schema: type[Config], prefix: str = "") -> Iterator[str]:
