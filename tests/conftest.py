@@ -6,6 +6,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,14 @@ def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
             stems = {"bass": bass, "drums": drums, "mixture": bass + drums}
             _write(root / split / f"{split} song {number}", stems)
             _write(root / "separated" / "rough" / split / f"{split} song {number}", {"bass": bass + 0.3 * drums})
+    return root
+
+
+@pytest.fixture
+def composed_set(tiny_set: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny set, called small, with the record that the demo composer leaves."""
+    root = Path(shutil.copytree(tiny_set, tmp_path / "sets" / "small"))
+    (root / "dataset.json").write_text(json.dumps({"generator": "demo", "version": 1, "seed": 5, "seconds": 2.0}))
     return root
 
 

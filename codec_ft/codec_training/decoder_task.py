@@ -65,7 +65,7 @@ class DecoderTask(CodecTask):
 
     def __init__(self, config: CodecTrainingConfig):
         assert config.enhancer is not None and config.start is not None, "the configuration sees to it"
-        self.enhancer = load_enhancer(config.enhancer)
+        self.enhancer = load_enhancer(config.enhancer, runs=config.runs)
         stem = self.enhancer.stem
         if config.stem not in ("all", stem):
             raise UserError(f"stem={config.stem}: enhancer={config.enhancer} draws out the {stem}. Leave stem out.")

@@ -15,8 +15,9 @@ from codec_ft.codec_training.rescale import rescale_latents
 from codec_ft.codec_training.start import Network, make_network
 from codec_ft.codec_training.step import CodecStep
 from codec_ft.codecs.save import save_model
-from codec_ft.data.dataset import Batch, ExcerptDataset, Item, PairDataset
+from codec_ft.data.dataset import Batch, ExcerptDataset, PairDataset
 from codec_ft.data.excerpts import fixed_excerpts
+from codec_ft.data.interleaved import Interleaved
 from codec_ft.data.tracks import MIXTURE, find_tracks
 from codec_ft.errors import UserError
 from codec_ft.metrics.spectral import log_mel_distance
@@ -130,16 +131,3 @@ class CodecTask(Task):
         data = self.valid_data()
         latents = [module.model.encoder(data[i]["target"][None].to(device)) for i in range(len(data))]  # type: ignore
         return float(torch.cat(latents, dim=2).std())
-
-
-class Interleaved(Dataset[Item]):
-    """Data sets dealt out in turn: item i is item `i // n` of data set `i % n`."""
-
-    def __init__(self, parts: list[PairDataset]):
-        self.parts = parts
-
-    def __len__(self) -> int:
-        return sum(len(part) for part in self.parts)
-
-    def __getitem__(self, index: int) -> Item:
-        return self.parts[index % len(self.parts)][index // len(self.parts)]

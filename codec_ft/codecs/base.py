@@ -138,8 +138,12 @@ class Codec(nn.Module, ABC):
         """A trainable copy of the encoder, audio `[B, C, N]` -> latents `[B, D, T]`, with its weights or new ones."""
 
     @abstractmethod
-    def encoder_chain(self) -> list[nn.Module]:
-        """The encoder's modules in order; one after the other they are the encoder, for audio of whole frames."""
+    def encoder_chain(self, copy: nn.Module | None = None) -> list[nn.Module]:
+        """The encoder's modules in order; one after the other they are the encoder, for audio of whole frames.
+
+        Args:
+            copy: one that `new_encoder` has made, instead of the codec's own.
+        """
 
     @abstractmethod
     def decoder_chain(self) -> list[nn.Module]:

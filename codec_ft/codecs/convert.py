@@ -2,17 +2,12 @@
 
 from pathlib import Path
 
-import soundfile
-
-from codec_ft.audio.files import write_audio
 from codec_ft.codecs.base import Codec
 from codec_ft.codecs.load import load_codec
 from codec_ft.codecs.stereo import StereoMode
 from codec_ft.codecs.tokens import TokenizedAudio, decode_tokens, encode_file
+from codec_ft.command_line import check_audio_output, check_device, check_output, write_audio_output
 from codec_ft.errors import UserError
-
-INTEGER_FORMATS = (".wav", ".flac", ".aiff")
-"""Suffixes of formats that hold 16-bit samples; the others have one way of their own."""
 
 
 def encode_to_file(
@@ -33,7 +28,7 @@ def encode_to_file(
         UserError: the output is there already or is no `.npz`, the audio cannot be read, there is no such codec or
             device, or the codec has fewer codebooks.
     """
-    _check_output(tokens, overwrite)
+    check_output(tokens, overwrite)
     if tokens.suffix != ".npz":
         raise UserError(f"{tokens}: tokens are kept in .npz files. Choose a name that ends in .npz.")
     codec = _load(codec_name, device)
@@ -77,11 +72,16 @@ def decode_to_file(
         UserError: the output is there already, the tokens cannot be read or are of another codec, there is no such
             codec or device, or the format is unknown.
     """
-    _check_output(audio, overwrite)
-    if audio.suffix.lstrip(".").upper() not in soundfile.available_formats():
-        raise UserError(f"{audio}: is of no format that can be written. Choose .wav, .flac, .ogg or .mp3.")
+    check_audio_output(audio, overwrite)
     content = TokenizedAudio.load(tokens)
-    codec = _load(codec_name or content.codec, device)
+    try:
+        codec = _load(codec_name or content.codec, device)
+    except UserError as error:
+        if codec_name is not None:
+            raise
+        raise UserError(
+            f"{tokens}: was made with {content.codec}. Say with --codec where that is now. {error}"
+        ) from error
     try:
         samples = decode_tokens(codec, content, chunk_seconds=chunk_seconds, batch_size=batch_size, progress=True)
     except ValueError as error:
@@ -89,17 +89,9 @@ def decode_to_file(
             f"{tokens}: does not fit the codec ({error}). It was made with {content.codec}; say with --codec where "
             "that is now."
         ) from error
-    write_audio(audio, samples, codec.sample_rate, "PCM_16" if audio.suffix.lower() in INTEGER_FORMATS else None)
-
-
-def _check_output(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise UserError(f"{path}: is there already. Add --overwrite to replace it, or choose another name.")
+    write_audio_output(audio, samples, codec.sample_rate)
 
 
 def _load(name: str, device: str) -> Codec:
-    codec = load_codec(name)
-    try:
-        return codec.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {device}: cannot be used here. Use cpu, or cuda where there is a GPU.") from error
+    check_device(device)
+    return load_codec(name).to(device)

@@ -1,5 +1,7 @@
 """DAC (Kumar et al., 2023) behind the codec interface, on transformers' implementation."""
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import DacConfig, DacModel
@@ -89,9 +91,9 @@ class DacCodec(ResidualCodec):
         chosen = F.embedding(codes, self.table(k)).transpose(1, 2)
         return layer.out_proj(projected + (chosen - projected))
 
-    def encoder_chain(self) -> list[nn.Module]:
+    def encoder_chain(self, copy: nn.Module | None = None) -> list[nn.Module]:
         """See `Codec.encoder_chain`."""
-        encoder = self.encoder
+        encoder: Any = copy.encoder if isinstance(copy, PaddedEncoder) else self.encoder
         return [encoder.conv1, *encoder.block, encoder.snake1, encoder.conv2]
 
     def decoder_chain(self) -> list[nn.Module]:

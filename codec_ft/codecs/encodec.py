@@ -89,9 +89,9 @@ class EuclideanCodec(ResidualCodec):
         del target_codes
         return latents
 
-    def encoder_chain(self) -> list[nn.Module]:
+    def encoder_chain(self, copy: nn.Module | None = None) -> list[nn.Module]:
         """See `Codec.encoder_chain`."""
-        return list(self.encoder.layers)
+        return list((copy or self.encoder).layers)  # type: ignore[arg-type]  # a copy is of the same class
 
     def decoder_chain(self) -> list[nn.Module]:
         """See `Codec.decoder_chain`."""

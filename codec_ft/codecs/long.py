@@ -11,13 +11,16 @@ import math
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from codec_ft.codecs.base import Codec
 from codec_ft.codecs.chunks import run_in_chunks
 from codec_ft.codecs.dac import DacCodec, whole_frames
 from codec_ft.codecs.encodec_segments import SegmentedEncodecCodec
+
+LONG_SECONDS = 20.0
+"""What is longer is coded in chunks by those who have the choice, with the same latents."""
 
 
 def encode_long(
@@ -106,7 +109,12 @@ def decode_long(
 
 @torch.no_grad()
 def latents_in_chunks(
-    codec: Codec, audio: Tensor, *, chunk_seconds: float = 10.0, batch_size: int = 1
+    codec: Codec,
+    audio: Tensor,
+    *,
+    chunk_seconds: float = 10.0,
+    batch_size: int = 1,
+    encoder: nn.Module | None = None,
 ) -> Iterator[Tensor]:
     """The latents of audio of any length, part by part; all of them may be more than the memory holds.
 
@@ -115,19 +123,38 @@ def latents_in_chunks(
         audio: `[B, C, N]` at the codec's sample rate, on any device.
         chunk_seconds: see `encode_long`.
         batch_size: see `encode_long`.
+        encoder: one that `codec.new_encoder` has made, in `eval()`, which may hear more channels than the codec.
 
     Yields:
         Consecutive parts `[B, D, t]` on the device of `codec`.
     """
     chunk, batch_size = _sizes(codec, chunk_seconds, batch_size)
-    codec.check_audio(audio)
+    if encoder is None:
+        codec.check_audio(audio)
     if isinstance(codec, SegmentedEncodecCodec):
         yield from _segments_in_batches(codec, audio, chunk, batch_size)
         return
     parts = _parts(codec, audio, chunk * batch_size)
     if isinstance(codec, DacCodec):
         parts = (whole_frames(part, codec.hop_length) for part in parts)  # changes only the last
-    yield from _outside_autocast(codec, run_in_chunks(codec.encoder_chain(), parts, chunk=chunk, batch_size=batch_size))
+    chain = codec.encoder_chain(encoder)
+    yield from _outside_autocast(codec, run_in_chunks(chain, parts, chunk=chunk, batch_size=batch_size))
+
+
+@torch.no_grad()
+def encode_each(codec: Codec, sources: Tensor) -> Tensor:
+    """Latents of each of `sources [B, S, N]`, one below the other, `[B, S * D, T]`; in chunks where they are long."""
+    one_by_one = sources.flatten(0, 1).unsqueeze(1)
+    if is_long(codec, sources):
+        latents = torch.cat(list(latents_in_chunks(codec, one_by_one)), dim=-1)
+    else:
+        latents = codec.encode(one_by_one)
+    return latents.unflatten(0, sources.shape[:2]).flatten(1, 2)
+
+
+def is_long(codec: Codec, audio: Tensor) -> bool:
+    """Whether audio `[..., N]` is better coded in chunks."""
+    return audio.shape[-1] > LONG_SECONDS * codec.sample_rate
 
 
 @torch.no_grad()

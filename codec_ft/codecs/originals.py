@@ -1,13 +1,7 @@
-"""Checkpoints of the packages that codecs were published with, read into the models here without running their code.
-
-The files are pickles, which can make Python run anything. Torch reads them with `weights_only`, which builds tensors
-and plain containers and refuses everything else.
-"""
+"""Checkpoints of the packages that codecs were published with, read into the models here without running their code."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +12,7 @@ from codec_ft.codecs.models import CodecConfig, CodecModel, build_model
 from codec_ft.codecs.original_names import original_names
 from codec_ft.codecs.original_sizes import dac_config, encodec_config
 from codec_ft.errors import UserError
+from codec_ft.pickles import named_tensors, read_pickle
 
 
 def read_original(path: Path) -> CodecModel:
@@ -31,9 +26,9 @@ def read_original(path: Path) -> CodecModel:
             model whose size it claims; or its name holds a hash that it has not.
     """
     _check_hash_in_name(path)
-    content = _unpickle(path)
+    content = read_pickle(path)
     with_metadata = "state_dict" in content and "metadata" in content
-    state = _tensors(content["state_dict"] if with_metadata else content)
+    state = named_tensors(content["state_dict"] if with_metadata else content)
     config: CodecConfig
     if "encoder.model.0.conv.conv.bias" in state:
         config = encodec_config(state, path)
@@ -61,41 +56,6 @@ def _check_hash_in_name(path: Path) -> None:
             f"{path}: has SHA-256 {found}, which does not begin with {claimed[1]} as its name says: it is damaged, or "
             "another file. Delete it and fetch it again."
         )
-
-
-def _unpickle(path: Path) -> Mapping[Any, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable or copy it elsewhere.") from error
-    except Exception as error:  # every kind of file that is no checkpoint fails in its own way
-        # Torch explains at length how one could let the file do what it wants.
-        if wanted := re.search(r"GLOBAL (\S+)", str(error)):
-            raise UserError(
-                f"{path}: wants to run {wanted[1]} when it is unpickled. Nothing of it was run, and it was not read: "
-                "the checkpoint of a codec holds tensors only. Fetch it from its authors."
-            ) from error
-        if "data.pkl" in str(error):
-            raise UserError(
-                f"{path}: is a torch package, which holds code. Give the weights.pth that was saved beside it."
-            ) from error
-        raise UserError(
-            f"{path}: is broken, cut short, or no checkpoint at all. Delete it, and copy or fetch it again."
-        ) from error
-    return content if isinstance(content, Mapping) else {type(content).__name__: content}
-
-
-def _tensors(content: Any) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, with weight norm in its old notation; none if it has other things."""
-    if not isinstance(content, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
-    ):
-        return {}
-    state = {}
-    for name, value in content.items():
-        name = name.replace("parametrizations.weight.original0", "weight_g")
-        state[name.replace("parametrizations.weight.original1", "weight_v")] = value.float()
-    return state
 
 
 def _fill(model: CodecModel, state: dict[str, Tensor], path: Path) -> None:

@@ -27,15 +27,16 @@ INPUT_STREAM, NOISE_STREAM, SPEED_STREAM = 1, 2, 3
 class Item(TypedDict):
     """One pair: float32 tensors [C, N], what it is called, and where it comes from.
 
-    `context` are other inputs beside the first, one below the other, [n * C, N]. What a cache has stored of the pair
-    stands in for coding it: latents [D, T] and codes [K, T] of the target, latents [(1 + n) * D, T] of the input and
-    its context.
+    `index` is that of a training item. `context` are other inputs beside the first, one below the other, [n * C, N].
+    What a cache has stored of the pair stands in for coding it: latents [D, T] and codes [K, T] of the target, latents
+    [(1 + n) * D, T] of the input and its context.
     """
 
     input: torch.Tensor
     target: torch.Tensor
     name: str
     track: NotRequired[str]
+    index: NotRequired[int]
     context: NotRequired[torch.Tensor]
     target_latents: NotRequired[torch.Tensor]
     target_codes: NotRequired[torch.Tensor]
@@ -47,14 +48,15 @@ class Batch:
     """Several pairs: `input` and `target`, float32 [B, C, N]; their names; and what is heard beside the inputs, if it
     is, as `context` [B, n * C, N].
 
-    `target_latents` [B, D, T], `target_codes` [B, K, T] and `input_latents` [B, (1 + n) * D, T], of all that is heard,
-    are there if they come from a cache.
+    `indices` [B] are those of training items. `target_latents` [B, D, T], `target_codes` [B, K, T] and `input_latents`
+    [B, (1 + n) * D, T], of all that is heard, are there if they come from a cache.
     `output` is what a trained module has made of the batch, without gradients, for a discriminator.
     """
 
     input: torch.Tensor
     target: torch.Tensor
     names: list[str]
+    indices: torch.Tensor | None = None
     context: torch.Tensor | None = None
     target_latents: torch.Tensor | None = None
     target_codes: torch.Tensor | None = None
@@ -87,6 +89,7 @@ def collate(items: Sequence[Item]) -> Batch:
         torch.stack([item["input"] for item in items]),
         torch.stack([item["target"] for item in items]),
         [item["name"] for item in items],
+        indices=torch.tensor([item["index"] for item in items]) if "index" in items[0] else None,
         context=stack("context"),
         target_latents=stack("target_latents"),
         target_codes=stack("target_codes"),
@@ -257,7 +260,7 @@ class PairDataset(Dataset[Item]):
                 return change(remix)
             return change(self.reader.heard(draw.excerpt, source, target, noise, draw.speed))
 
-        item: Item = {"input": hear(draw.input), "target": change(target), "name": draw.name}
+        item: Item = {"input": hear(draw.input), "target": change(target), "name": draw.name, "index": draw.index}
         if self.context:
             item["context"] = torch.cat([hear(source) for source in self.context])
         return item

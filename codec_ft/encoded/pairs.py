@@ -73,7 +73,7 @@ class EncodedPairs(Dataset[Item]):
             item = self.pairs.read(draw)
         else:
             nothing = torch.empty(self.pairs.reader.channels, 0)
-            item = {"input": nothing, "target": nothing, "name": draw.name}
+            item = {"input": nothing, "target": nothing, "name": draw.name, "index": index}
         item["target_latents"], item["target_codes"] = self.stored.read(track, "target", start, self.n_frames)
         if self.inputs:
             heard = (draw.input, *self.pairs.context)

@@ -1,27 +1,16 @@
-"""A trained enhancer at work: codes of a stem from audio, and audio of any rate, channels and length."""
+"""A trained enhancer at work: latents, codes and sound of a stem."""
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from codec_ft.audio.resample import resample
 from codec_ft.codecs.base import Codec
-from codec_ft.data.separators.chunks import separate_in_chunks
-from codec_ft.errors import UserError
-from codec_ft.finetune.enhancer import Enhancer, Prediction
+from codec_ft.codecs.long import encode_each, is_long, latents_in_chunks
+from codec_ft.finetune.enhancer import Enhancer, Prediction, side_by_side
 from codec_ft.finetune.save import EnhancerFacts
-from codec_ft.finetune.step import heard
-
-CHUNK_SECONDS = 20.0
-"""What is enhanced at once; a few times as much as recurrent layers look back."""
-OVERLAP = 0.1
-"""Share of a chunk over which it fades into the next."""
+from codec_ft.finetune.trained import TrainedModel
 
 
-class TrainedEnhancer:
+class TrainedEnhancer(TrainedModel):
     """Hears a stem in its input, and in what was beside it in training.
 
     Args:
@@ -31,29 +20,16 @@ class TrainedEnhancer:
         player: a copy of its codec with a decoder of its own, which decodes in place of the codec; None for no such.
 
     Attributes:
-        name: what it was loaded as.
         facts: what it is.
-        stem: what it draws out, as "bass".
-        input: what it is to hear, as "mixture" or "separated/open_unmix_demo".
-        context: what it is to hear beside that, in this order.
         enhancer: its network, in `eval()`.
-        codec: the frozen codec whose codes it writes, untouched.
-        player: the codec that decodes: the same one, or its copy with another decoder.
-        sample_rate: of the codec, in Hz.
+        player: the codec that decodes: its own, untouched, or a copy with another decoder.
     """
 
     def __init__(self, enhancer: Enhancer, facts: EnhancerFacts, name: str, player: Codec | None = None) -> None:
-        self.name, self.facts = name, facts
-        self.stem, self.input, self.context = facts.stem, facts.input, facts.context
+        super().__init__(enhancer.codec, name, facts.stem, facts.input, facts.context)
+        self.facts = facts
         self.enhancer = enhancer.requires_grad_(False).eval()
-        self.codec = enhancer.codec
         self.player = player or self.codec
-        self.sample_rate = self.codec.sample_rate
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return next(self.codec.parameters()).device
 
     def to(self, device: torch.device | str) -> "TrainedEnhancer":
         """Move it."""
@@ -61,18 +37,46 @@ class TrainedEnhancer:
             module.to(device)
         return self
 
+    @property
+    def frozen(self) -> bool:
+        """Whether it hears by the codec's own encoder."""
+        return self.enhancer.warm_encoder is None
+
+    @property
+    def writes(self) -> int:
+        """How many codebooks its codes have."""
+        bridge = self.enhancer.bridge
+        if bridge is not None and bridge.gives == "codes":
+            assert bridge.n_codebooks is not None
+            return bridge.n_codebooks
+        return self.facts.target_codebooks or self.codec.n_codebooks
+
+    @property
+    def preferring(self) -> int:
+        """For how many codebooks it says which codes near its latents it would rather have."""
+        return self.enhancer.near_codes.n_codebooks if self.enhancer.near_codes is not None else 0
+
     @torch.no_grad()
-    def latents(self, audio: Tensor, context: Tensor | None = None) -> Tensor:
-        """The stem's latents `[B, D, T]`, not quantised, for audio `[B, 1, N]` and context `[B, n, N]`.
+    def latents(self, audio: Tensor, context: Tensor | None = None, encoded: Tensor | None = None) -> Tensor:
+        """The stem's latents `[B, D, T]`, not quantised.
 
         At `sample_rate`, all at once; of a bridge that gives codes, they are what the bridge was given.
+
+        Args:
+            audio: `[B, 1, N]`.
+            context: what is beside it, `[B, n, N]`.
+            encoded: what the codec's own encoder makes of both, `[B, (1 + n) * D, T]`, if that is known and it hears by
+                it; then audio and context may be empty.
+
+        Raises:
+            ValueError: `encoded` is of no use to it.
         """
-        return self._predict(audio, context).latents
+        return self.predict(audio, context, encoded).latents
 
     @torch.no_grad()
-    def codes(self, audio: Tensor, context: Tensor | None = None) -> Tensor:
+    def codes(self, audio: Tensor, context: Tensor | None = None, encoded: Tensor | None = None) -> Tensor:
         """The stem's codes `[B, K', T]`, of the codebooks that it predicts; arguments as of `latents`."""
-        return self.enhancer.codes(self._predict(audio, context), self.facts.target_codebooks)
+        return self.enhancer.codes(self.predict(audio, context, encoded), self.facts.target_codebooks)
 
     @torch.no_grad()
     def quantized(self, audio: Tensor, context: Tensor | None = None) -> Tensor:
@@ -81,87 +85,27 @@ class TrainedEnhancer:
 
     @torch.no_grad()
     def decoded(self, audio: Tensor, context: Tensor | None = None) -> Tensor:
-        """The stem `[B, 1, N]`; arguments as of `latents`."""
-        prediction = self._predict(audio, context)
+        """See `TrainedModel.decoded`."""
+        prediction = self.predict(audio, context)
         if self.facts.decode == "codes":
             latents = self.codec.codes_to_latents(self.enhancer.codes(prediction, self.facts.target_codebooks))
         else:
             latents = prediction.latents
         return self.player.decode(latents, audio.shape[-1])
 
-    def enhance(
-        self,
-        audio: np.ndarray,
-        sample_rate: int,
-        context: Sequence[np.ndarray] = (),
-        *,
-        chunk_seconds: float = CHUNK_SECONDS,
-    ) -> np.ndarray:
-        """The stem in audio of any rate, length and number of channels, each of which is heard by itself.
-
-        It is resampled to the codec's rate and back, so nothing is heard above half of that. What is longer than a
-        chunk is heard in chunks that overlap and fade into each other.
-
-        Args:
-            audio: the input, float `[C, N]` in -1..1.
-            sample_rate: of audio and context, in Hz.
-            context: what it hears beside the input, each `[C, N]`, in the order of the attribute `context`.
-            chunk_seconds: what is heard at once; memory grows with it, not with the length.
-
-        Returns:
-            float32 `[C, N]`.
-
-        Raises:
-            UserError: some of the context is missing, or given for nothing.
-            ValueError: audio or context are not `[C, N]` with finite samples, or differ in shape.
-        """
-        self._check_context(len(context))
-        sources = [audio, *context]
-        for i, source in enumerate(sources):
-            what = "context" if i else "audio"
-            if source.ndim != 2 or 0 in source.shape:
-                raise ValueError(f"{what} must be [C, N] with C, N > 0, not of shape {list(source.shape)}")
-            if source.shape != audio.shape:
-                raise ValueError(f"audio {list(audio.shape)} and context {list(source.shape)} differ in shape")
-            if not np.isfinite(source).all():
-                raise ValueError(f"{what} holds NaN or infinite samples")
-        resampled = [torch.from_numpy(resample(source, sample_rate, self.sample_rate)) for source in sources]
-        channels = [
-            self._in_chunks(torch.stack(channel).to(self.device), chunk_seconds)
-            for channel in zip(*resampled, strict=True)
-        ]
-        output = resample(torch.stack(channels).cpu().numpy(), self.sample_rate, sample_rate)[:, : audio.shape[1]]
-        # Resampling there and back may cost a few samples.
-        return np.ascontiguousarray(np.pad(output, ((0, 0), (0, audio.shape[1] - output.shape[1]))))
-
-    def _in_chunks(self, sources: Tensor, chunk_seconds: float) -> Tensor:
-        """Input and context `[1 + n, N]` of one channel to the stem `[N]`."""
-        hop, length = self.codec.hop_length, sources.shape[1]
-        # In whole frames, so that where two chunks overlap their frames coincide, and with them most of the codes.
-        overlap = max(1, round(OVERLAP * chunk_seconds * self.sample_rate / hop)) * hop
-        chunk = max(2 * overlap, round(chunk_seconds * self.sample_rate / hop) * hop)
-        sources = F.pad(sources, (0, -length % hop if length else hop))
-
-        def separate(part: Tensor) -> Tensor:
-            return self.decoded(part[:, :1], part[:, 1:] if len(sources) > 1 else None)[:, None]
-
-        with torch.no_grad():
-            return separate_in_chunks(separate, sources, chunk=chunk, overlap=overlap)[0, 0, :length]
-
-    def _predict(self, audio: Tensor, context: Tensor | None) -> Prediction:
-        self._check_context(0 if context is None else context.shape[1])
-        self.codec.check_audio(audio)
-        if context is not None:
-            for source in context.split(1, dim=1):
-                self.codec.check_audio(source)
-                if source.shape != audio.shape:
-                    raise ValueError(f"audio {list(audio.shape)} and context {list(context.shape)} differ in shape")
-        return self.enhancer(heard(audio, context))
-
-    def _check_context(self, given: int) -> None:
-        """Refuse another number of inputs beside the first than it was trained with."""
-        if given and not self.context:
-            raise UserError(f"{self.name}: was trained without a context; leave it out.")
-        if given != len(self.context):
-            them = "it" if len(self.context) == 1 else "them, in this order,"
-            raise UserError(f"{self.name}: hears {', '.join(self.context)} beside its input; give {them} as context.")
+    @torch.no_grad()
+    def predict(self, audio: Tensor, context: Tensor | None = None, encoded: Tensor | None = None) -> Prediction:
+        """All that it makes of audio; arguments as of `latents`."""
+        inputs = 1 + len(self.context)
+        if encoded is not None:
+            if not self.frozen or encoded.shape[1] != inputs * self.codec.latent_dim:
+                raise ValueError(f"{self.name}: cannot go on from latents {list(encoded.shape)} of the frozen encoder")
+            return self.enhancer.go_on(encoded)
+        self.check(audio, context)
+        sources = side_by_side(audio, context)
+        if self.frozen:
+            return self.enhancer.go_on(encode_each(self.codec, sources))
+        if is_long(self.codec, sources):
+            parts = latents_in_chunks(self.codec, sources, encoder=self.enhancer.warm_encoder)
+            return self.enhancer.go_on(torch.cat(list(parts), dim=-1).float())
+        return self.enhancer(sources)

@@ -24,11 +24,14 @@ class Prediction:
         encoded: the encoder's latents, `[B, D, T]`; of several that are encoded one by one, those of the first.
         latents: those that stand for the stem, `[B, D, T]`: the bridge's if it gives any, else the encoder's.
         logits: log-probabilities of codes, `[B, K', V, T]`, of a bridge that gives codes (too); else None.
+        preferences: what speaks for codes beside their nearness to the latents, in nats, `[B, K', V, T]`, of a bridge
+            that gives both; else None.
     """
 
     encoded: Tensor
     latents: Tensor
     logits: Tensor | None
+    preferences: Tensor | None = None
 
 
 class Enhancer(nn.Module):
@@ -114,6 +117,15 @@ class Enhancer(nn.Module):
             with torch.no_grad():
                 one_by_one = self.codec.encode(audio.flatten(0, 1).unsqueeze(1))
             encoded = one_by_one.unflatten(0, audio.shape[:2]).flatten(1, 2)
+        return self.go_on(encoded, target_codes)
+
+    def go_on(self, encoded: Tensor, target_codes: Tensor | None = None) -> Prediction:
+        """What stands behind the encoder makes of its latents, those of all inputs one below the other.
+
+        Args:
+            encoded: `[B, D, T]`, or `[B, C * D, T]` of the frozen encoder.
+            target_codes: see `forward`.
+        """
         # Of one input the bridge must be given these very latents: losses on both are balanced there.
         size = self.codec.latent_dim
         first = encoded if encoded.shape[1] == size else encoded[:, :size]
@@ -122,8 +134,13 @@ class Enhancer(nn.Module):
         if self.near_codes is not None:
             assert isinstance(self.bridge, PreferringBridge)
             latents, preferences = self.bridge.both(encoded)
-            return Prediction(first, latents, self.near_codes(latents, preferences, target_codes))
+            return Prediction(first, latents, self.near_codes(latents, preferences, target_codes), preferences)
         bridged = self.bridge(encoded).float()
         if self.bridge.gives == "codes":
             return Prediction(first, first, bridged)
         return Prediction(first, bridged, None)
+
+
+def side_by_side(audio: Tensor, context: Tensor | None) -> Tensor:
+    """Input `[B, 1, N]` and context `[B, n, N]` together, `[B, 1 + n, N]`."""
+    return audio if context is None else torch.cat([audio, context], dim=1)

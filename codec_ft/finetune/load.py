@@ -26,7 +26,9 @@ def enhancer_names() -> list[str]:
     return sorted(config.parent.name for config in SHIPPED.glob(f"*/{CONFIG}"))
 
 
-def load_enhancer(name_or_path: str | Path, device: str | torch.device = "cpu") -> TrainedEnhancer:
+def load_enhancer(
+    name_or_path: str | Path, device: str | torch.device = "cpu", *, runs: Path | None = None
+) -> TrainedEnhancer:
     """Load a trained enhancer with its codec.
 
     Nothing that is loaded can run code: files are YAML, JSON and safetensors.
@@ -35,11 +37,14 @@ def load_enhancer(name_or_path: str | Path, device: str | torch.device = "cpu") 
         name_or_path: a name of `enhancer_names()`; a folder that `save_enhancer` wrote; or the folder of a finished
             run that fine-tuned an enhancer, or trained the decoder of one, which then decodes.
         device: where to compute.
+        runs: a folder of runs, whose names will do.
 
     Raises:
         UserError: the name is unknown, the training is not finished, or files are missing, broken or do not fit.
     """
     name, path = str(name_or_path), Path(name_or_path).expanduser()
+    if runs is not None and not path.exists() and (runs / name).is_dir():
+        path = runs / name
     for folder in (SHIPPED / name, path, path / EXPORTED):
         if (folder / CONFIG).is_file():
             return _exported(folder, name).to(device)

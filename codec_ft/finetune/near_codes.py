@@ -26,12 +26,13 @@ class NearCodes(nn.Module):
 
     Args:
         codec: the frozen codec.
-        n_codebooks: K', the layers for which there are preferences.
+        n_codebooks: K', the layers for which there are preferences; an attribute, too.
     """
 
     def __init__(self, codec: ResidualCodec, n_codebooks: int) -> None:
         super().__init__()
         self._frozen = (codec,)
+        self.n_codebooks = n_codebooks
         spacing = [code_spacing(codec, k) for k in range(n_codebooks)]
         self.log_sharpness = nn.Parameter(torch.tensor([-math.log(START_TAU * gap) for gap in spacing]))
 

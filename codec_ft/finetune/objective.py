@@ -11,10 +11,11 @@ from codec_ft.errors import UserError
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.discriminator import EmbeddingDiscriminator, generator_loss
 from codec_ft.finetune.enhancer import Prediction
-from codec_ft.finetune.losses.latents import latent_cosine, latent_l1, latent_mse
+from codec_ft.finetune.losses.latents import latent_cosine, latent_l1
 from codec_ft.finetune.losses.residual import layer_temperatures, residual_loss
 from codec_ft.finetune.losses.soft_labels import soft_labels
 from codec_ft.finetune.losses.softmax import softmax_accuracy, softmax_cross_entropy
+from codec_ft.metrics.latents import latent_mse
 from codec_ft.training.balancer import Balancer
 from codec_ft.training.held_still import held_still
 

@@ -16,8 +16,9 @@ from codec_ft.atomic import atomic_path
 from codec_ft.config import Config
 from codec_ft.errors import UserError
 from codec_ft.finetune.bridges.config import BridgeConfig
-from codec_ft.finetune.config import FinetuneConfig, Sources
+from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.enhancer import Enhancer
+from codec_ft.training.stem_config import Sources
 from codec_ft.weights import save_weights
 
 CONFIG = "config.json"

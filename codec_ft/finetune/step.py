@@ -1,6 +1,5 @@
 """A training step of fine-tuning, and what a trained module makes of audio (thesis, section 6.2.1, figure 14)."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -10,30 +9,9 @@ from codec_ft.codecs.base import Codec
 from codec_ft.data.dataset import Batch
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.discriminator import EmbeddingDiscriminator
-from codec_ft.finetune.enhancer import Enhancer
+from codec_ft.finetune.enhancer import Enhancer, side_by_side
 from codec_ft.finetune.objective import Objective, Wanted
-
-
-@dataclass
-class Separation:
-    """What an enhancer makes of an input, `B` items of `T` frames and `N` samples."""
-
-    latents: Tensor  # [B, D, T] of the enhancer
-    input_latents: Tensor  # [B, D, T] of the frozen encoder for the same input
-    codes: Tensor  # [B, K', T], of the codebooks that it predicts
-    input_codes: Tensor  # [B, K, T]: copying the input
-    output: Tensor  # [B, 1, N]
-    quantized_input: Tensor  # [B, 1, N]: the input through the untouched codec
-
-
-@dataclass
-class Reference:
-    """What the frozen codec makes of the clean stem."""
-
-    latents: Tensor  # [B, D, T]
-    codes: Tensor  # [B, K, T]
-    quantized_target: Tensor  # [B, 1, N]: the codec's ceiling
-    recoded: Tensor  # [B, K, T]: codes of the decoded codes, for the codec's idempotence
+from codec_ft.training.separation import Separation
 
 
 class FinetuneStep(nn.Module):
@@ -83,7 +61,7 @@ class FinetuneStep(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of a batch by name, `"loss"` their sum; leaves both latents for a discriminator in the batch."""
         wanted = self.wanted(batch)
-        prediction = self.enhancer(heard(batch.input, batch.context), batch.input_latents, wanted.codes)
+        prediction = self.enhancer(side_by_side(batch.input, batch.context), batch.input_latents, wanted.codes)
         losses = self.objective(prediction, wanted)
         batch.output = prediction.latents.detach()
         batch.target_latents, batch.target_codes = wanted.latents, wanted.codes
@@ -95,7 +73,7 @@ class FinetuneStep(nn.Module):
     ) -> Separation:
         """Draw the stem out of `audio [B, 1, N]`, with `context [B, n, N]` beside it if it was trained with one."""
         codec, length = self.codec, audio.shape[-1]
-        prediction = self.enhancer(heard(audio, context))
+        prediction = self.enhancer(side_by_side(audio, context))
         codes = self.enhancer.codes(prediction, self.target_codebooks)
         input_latents = codec.encode(audio)
         input_codes, quantized_input = codec.quantize(input_latents)
@@ -108,17 +86,3 @@ class FinetuneStep(nn.Module):
             output=codec.decode(decoded, length),
             quantized_input=codec.decode(quantized_input, length),
         )
-
-    @torch.no_grad()
-    def reference(self, target: Tensor) -> Reference:
-        """The clean stem `[B, 1, N]` through the frozen codec."""
-        latents = self.codec.encode(target)
-        codes, quantized = self.codec.quantize(latents)
-        decoded = self.codec.decode(quantized, target.shape[-1])
-        recoded, _ = self.codec.quantize(self.codec.encode(decoded))
-        return Reference(latents=latents, codes=codes, quantized_target=decoded, recoded=recoded)
-
-
-def heard(audio: Tensor, context: Tensor | None) -> Tensor:
-    """Input `[B, 1, N]` and context `[B, n, N]` side by side, `[B, 1 + n, N]`."""
-    return audio if context is None else torch.cat([audio, context], dim=1)

@@ -36,17 +36,18 @@ def data_line(composed: Mapping[str, Any], root: str, options: str = " --no-sepa
     )
 
 
-def training_line(stage: Mapping[str, Any], words: str) -> str:
+def training_line(stage: Mapping[str, Any], words: str, script: str = "train_codec.py") -> str:
     """The command of a training, and what it took.
 
     Args:
         stage: what `training_facts` says of it.
         words: what the command is told.
+        script: of the command.
     """
     config, train = stage["config"], stage["config"]["train"]
     where = PLACES.get(stage["device"], f"on {stage['device']}")
     return (
-        f"- Training: `accelerate launch scripts/train_codec.py {words}`, "
+        f"- Training: `accelerate launch scripts/{script} {words}`, "
         f"{stage['steps']} steps of {train['batch_size']} x {config['data']['seconds']:g} s, seed {train['seed']}, "
         f"{stage['hours']:g} hours {where}; the {stage['checkpoint']}."
     )

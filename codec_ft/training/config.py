@@ -17,21 +17,27 @@ class OptimizerConfig(Config):
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(0.0, ge=0)
     warmup_steps: int = Field(0, ge=0, description="linear rise from zero")
-    decay: Literal["constant", "linear", "cosine", "exponential"] = "constant"
+    decay: Literal["constant", "linear", "cosine", "exponential", "noam"] = Field(
+        "constant", description="noam: with one over the root of the step, from the end of the warm-up on"
+    )
     final_ratio: float = Field(0.0, ge=0, le=1, description="learning rate at the last step as a share of the peak")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
 
     @model_validator(mode="after")
-    def _exponential_needs_an_end(self) -> "OptimizerConfig":
+    def _decay_has_what_it_needs(self) -> "OptimizerConfig":
         if self.decay == "exponential" and not self.final_ratio:
             raise ValueError("exponential decay needs a final_ratio above zero")
+        if self.decay == "noam" and not self.warmup_steps:
+            raise ValueError("noam decay begins where the warm-up ends; set warmup_steps above zero")
+        if self.decay == "noam" and self.final_ratio:
+            raise ValueError("noam decay has no last step to arrive at; set final_ratio to 0")
         return self
 
 
 class TrainConfig(Config):
     """How long, how fast and how carefully the one training loop runs."""
 
-    steps: int = Field(1000, ge=1, description="optimiser steps")
+    steps: int = Field(1000, ge=0, description="optimiser steps; 0: measure what training would begin with")
     batch_size: int = Field(8, ge=1, description="items per process and micro-batch")
     accumulate: int = Field(1, ge=1, description="micro-batches per optimiser step")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="moving average of the weights that is validated; 0: none")

@@ -112,6 +112,20 @@ def train(
                 for name, value in values.items():
                     board.add_scalar(f"{split}/{name}", value, step)
 
+    def validate(step: int) -> None:
+        nonlocal best_value, best_step
+        metrics, unusable = _validate(task, main, ema, valid_data, config, accelerator)
+        if unusable:
+            _stop_on_fault(step, last, f"validation: {task.best_metric}", unusable)
+        log(step, "valid", metrics)
+        if metrics[task.best_metric] < best_value:
+            best_value, best_step = metrics[task.best_metric], step
+            with ema.applied() if ema else nullcontext():
+                if accelerator.is_main_process:
+                    save_checkpoint(
+                        run.checkpoints / "best.pt", {"step": step, "module": main.state_dict(), "metrics": metrics}
+                    )
+
     def save(step: int) -> None:
         everyones_rng = gather_object([_rng_state()])
         if accelerator.is_main_process:
@@ -161,6 +175,9 @@ def train(
         dynamic_ncols=True,
     )
     with StopRequest() as stop, bar:
+        if not config.steps:
+            validate(0)
+            save(0)
         while step < config.steps:
             micro_batches = [_next(batches).to(accelerator.device) for _ in range(config.accumulate)]
             values: dict[str, float] = {}
@@ -194,18 +211,7 @@ def train(
                 speed = (step - start) / (time.monotonic() - began)
                 log(step, "train", _mean_of_processes(accelerator, values) | {"steps_per_second": speed})
             if step % config.validate_every == 0 or step == config.steps:
-                metrics, unusable = _validate(task, main, ema, valid_data, config, accelerator)
-                if unusable:
-                    _stop_on_fault(step, last, f"validation: {task.best_metric}", unusable)
-                log(step, "valid", metrics)
-                if metrics[task.best_metric] < best_value:
-                    best_value, best_step = metrics[task.best_metric], step
-                    with ema.applied() if ema else nullcontext():
-                        if accelerator.is_main_process:
-                            save_checkpoint(
-                                run.checkpoints / "best.pt",
-                                {"step": step, "module": main.state_dict(), "metrics": metrics},
-                            )
+                validate(step)
             stopping = _any_process(accelerator, bool(stop))
             if step % config.checkpoint_every == 0 or step == config.steps or stopping:
                 save(step)

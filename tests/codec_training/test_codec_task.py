@@ -12,9 +12,10 @@ from codec_ft.codec_training.config import EncodecTrainingConfig
 from codec_ft.codec_training.encodec_model import EncodecShape, make_encodec
 from codec_ft.codec_training.start import make_network
 from codec_ft.codec_training.step import CodecStep
-from codec_ft.codec_training.task import CodecTask, Interleaved
+from codec_ft.codec_training.task import CodecTask
 from codec_ft.codecs.load import load_codec
 from codec_ft.data.dataset import Batch, collate
+from codec_ft.data.interleaved import Interleaved
 from codec_ft.metrics.spectral import log_mel_distance
 
 

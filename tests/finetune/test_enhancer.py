@@ -11,8 +11,8 @@ from codec_ft.data.dataset import Batch
 from codec_ft.errors import UserError
 from codec_ft.finetune.bridges.config import BridgeConfig
 from codec_ft.finetune.config import FinetuneConfig
-from codec_ft.finetune.enhancer import Enhancer
-from codec_ft.finetune.step import FinetuneStep, heard
+from codec_ft.finetune.enhancer import Enhancer, side_by_side
+from codec_ft.finetune.step import FinetuneStep
 
 TO_LATENTS = BridgeConfig(kind="transformer", gives="latents", heads=2, layers=1, dropout=0.0)
 TO_CODES = BridgeConfig(kind="dense", codebooks=2, hidden=12)
@@ -144,8 +144,8 @@ def test_context_is_heard_beside_the_input(tiny_codec: EncodecCodec, gives: str)
     assert not torch.allclose(first.latents, second.latents, atol=1e-2)
     for name in ("input_latents", "input_codes", "quantized_input"):
         assert torch.equal(getattr(first, name), getattr(second, name)), "the untouched codec hears the input alone"
-    assert torch.equal(heard(audio.input, None), audio.input)
-    assert torch.equal(heard(audio.input, other)[:, 1:], other)
+    assert torch.equal(side_by_side(audio.input, None), audio.input)
+    assert torch.equal(side_by_side(audio.input, other)[:, 1:], other)
 
 
 @pytest.mark.parametrize("kind", ["dense", "transformer", "rotary"])
@@ -154,7 +154,10 @@ def test_a_frozen_encoder_hears_inputs_one_by_one_and_the_bridge_all(tiny_codec:
     gives = {"dense": "codes", "transformer": "latents", "rotary": "both"}[kind]
     bridge = BridgeConfig.model_validate({"kind": kind, "gives": gives, "heads": 2, "layers": 1, "dropout": 0})
     enhancer = randomised(make_enhancer(tiny_codec, encoder="frozen", bridge=bridge, inputs=2))
-    audio, other = heard(noise(2, 1, 407), noise(2, 1, 407, seed=1)), heard(noise(2, 1, 407), noise(2, 1, 407, seed=2))
+    audio, other = (
+        side_by_side(noise(2, 1, 407), noise(2, 1, 407, seed=1)),
+        side_by_side(noise(2, 1, 407), noise(2, 1, 407, seed=2)),
+    )
     found = enhancer(audio)
     torch.testing.assert_close(found.encoded, tiny_codec.encode(audio[:, :1]))
     changed = enhancer(other)

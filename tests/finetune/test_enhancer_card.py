@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from small_enhancer import shake, write_finished
 
 from codec_ft.audio.files import read_audio
-from codec_ft.codec_training import enhancer_card as card
 from codec_ft.codec_training.config import EncodecTrainingConfig
 from codec_ft.codec_training.enhancer_card import card_text, ship_enhancer
 from codec_ft.codecs import load as codecs_load
@@ -22,26 +21,19 @@ from codec_ft.config import config_hash, load_config
 from codec_ft.errors import UserError
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.load import EXPORTED, load_enhancer
-from codec_ft.finetune.results import report
 from codec_ft.finetune.save import save_enhancer
 from codec_ft.finetune.task import FinetuneTask
 from codec_ft.metrics.waveform import si_sdr, usdr
+from codec_ft.training import stem_cards
+from codec_ft.training.stem_results import report
 
 MakeRun = Callable[..., Path]
 
 
 @pytest.fixture
-def data(tiny_set: Path, tmp_path: Path) -> Path:
-    """The tiny set with the record that the demo composer leaves."""
-    root = Path(shutil.copytree(tiny_set, tmp_path / "sets" / "small"))
-    (root / "dataset.json").write_text(json.dumps({"generator": "demo", "version": 1, "seed": 5, "seconds": 2.0}))
-    return root
-
-
-@pytest.fixture
 def make_run(
     make_task: Callable[..., FinetuneTask],
-    data: Path,
+    composed_set: Path,
     tiny_codec_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -50,7 +42,7 @@ def make_run(
     monkeypatch.setattr(codecs_load, "SHIPPED", tiny_codec_folder.parent)
 
     def make(name: str = "run", **changes: Any) -> Path:
-        settings = {"root": data, "seconds": 0.5, "valid_seconds": 1.0, "report_seconds": 0.5}
+        settings = {"root": composed_set, "seconds": 0.5, "valid_seconds": 1.0, "report_seconds": 0.5}
         changes = {"codec": "tiny", **changes, "data": settings | changes.get("data", {})}
         task, folder = make_task(**changes), tmp_path / "runs" / name
         shake(task.step.enhancer)
@@ -85,7 +77,7 @@ def add_decoder(run: Path, decoder_run: Path) -> Path:
     return decoder_run
 
 
-def test_what_is_shipped_is_what_was_measured(make_run: MakeRun, data: Path, tmp_path: Path) -> None:
+def test_what_is_shipped_is_what_was_measured(make_run: MakeRun, composed_set: Path, tmp_path: Path) -> None:
     run, folder = make_run(), tmp_path / "weights" / "tiny_bass"
     assert ship_enhancer(run, folder) == folder / "card.md"
     assert {path.name for path in folder.iterdir()} == {
@@ -108,7 +100,7 @@ def test_what_is_shipped_is_what_was_measured(make_run: MakeRun, data: Path, tmp
     assert facts["measured"]["report_split"] == "test" and config_of(run).data.report_split == "valid"
 
 
-def test_the_numbers_against_direct_computation(make_run: MakeRun, data: Path, tmp_path: Path) -> None:
+def test_the_numbers_against_direct_computation(make_run: MakeRun, composed_set: Path, tmp_path: Path) -> None:
     folder = tmp_path / "weights" / "tiny_bass"
     run = make_run(data={"report_seconds": 2.0})  # whole songs
     text = ship_enhancer(run, folder).read_text()
@@ -116,7 +108,7 @@ def test_the_numbers_against_direct_computation(make_run: MakeRun, data: Path, t
     trained = load_enhancer(folder)
     levels: dict[str, list[tuple[float, float]]] = {"output": [], "mixture (floor)": []}
     hits, frames = torch.zeros(3), 0
-    for song in sorted((data / "test").iterdir()):
+    for song in sorted((composed_set / "test").iterdir()):
         mixture, bass = (
             torch.from_numpy(read_audio(song / f"{name}.wav", sample_rate=8000)[0])[None]
             for name in ("mixture", "bass")
@@ -135,7 +127,7 @@ def test_the_numbers_against_direct_computation(make_run: MakeRun, data: Path, t
     assert facts["parameters"] == sum(p.numel() for p in trained.enhancer.parameters())
 
 
-def test_how_it_was_made(make_run: MakeRun, data: Path, tmp_path: Path) -> None:
+def test_how_it_was_made(make_run: MakeRun, composed_set: Path, tmp_path: Path) -> None:
     run = make_run(
         input="separated/rough",
         context="mixture",
@@ -168,10 +160,10 @@ def test_what_was_stored_before_is_told(make_run: MakeRun, tmp_path: Path, cut: 
     assert text.count(f"- Latents: `python scripts/prepare_data.py {command}") == 1
 
 
-def test_remixes_beside_the_songs(make_run: MakeRun, data: Path, tmp_path: Path) -> None:
-    more = Path(shutil.copytree(data, tmp_path / "sets" / "more"))
+def test_remixes_beside_the_songs(make_run: MakeRun, composed_set: Path, tmp_path: Path) -> None:
+    more = Path(shutil.copytree(composed_set, tmp_path / "sets" / "more"))
     made = {"generator": "remix", "seed": 6, "seconds": 10.0, "gain_db": [-6.0, 3.0], "source": "small"}
-    described = made | {"source_made_by": json.loads((data / "dataset.json").read_text())}
+    described = made | {"source_made_by": json.loads((composed_set / "dataset.json").read_text())}
     (more / "dataset.json").write_text(json.dumps(described))
     run, folder = make_run(input="separated/rough", data={"extra": [str(more)]}), tmp_path / "tiny_bass"
     text = ship_enhancer(run, folder).read_text()
@@ -237,7 +229,7 @@ def test_the_decoder_of_another_enhancer_is_refused(make_run: MakeRun, tmp_path:
 
 
 def test_what_is_not_shipped(
-    make_run: MakeRun, data: Path, tiny_codec_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_run: MakeRun, composed_set: Path, tiny_codec_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(run: Path, match: str) -> None:
         with pytest.raises(UserError, match=match):
@@ -247,11 +239,11 @@ def test_what_is_not_shipped(
     refused(make_run("own", codec=str(tiny_codec_folder)), "lies in a folder of this machine. What is shipped needs a")
     refused(make_run("song", data={"scope": "song"}), r"has learnt one song by heart\. Ship a run with data\.scope=set")
     run = make_run()
-    monkeypatch.setattr(card, "LARGEST_MB", 0.001)
+    monkeypatch.setattr(stem_cards, "LARGEST_MB", 0.001)
     refused(run, r"MB of weights in half precision, more than the 0\.001 MB that are shipped")
     monkeypatch.undo()
     monkeypatch.setattr(codecs_load, "SHIPPED", tiny_codec_folder.parent)
-    (data / "dataset.json").unlink()
+    (composed_set / "dataset.json").unlink()
     refused(run, r"dataset\.json: is missing; only enhancers trained on music of")
     (run / "results.json").unlink()
     refused(run, "the training is not finished")
@@ -259,4 +251,4 @@ def test_what_is_not_shipped(
         ship_enhancer(run, tmp_path / "sets")
     with pytest.raises(UserError, match="tiny: is not empty and holds no enhancer"):
         ship_enhancer(run, tiny_codec_folder)
-    assert (data / "test").is_dir() and (tiny_codec_folder / "config.json").is_file()
+    assert (composed_set / "test").is_dir() and (tiny_codec_folder / "config.json").is_file()

@@ -11,6 +11,7 @@ from codec_ft.data.dataset import Batch, collate
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.step import FinetuneStep
 from codec_ft.finetune.task import FinetuneTask
+from codec_ft.training.separation import reference_of
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -55,7 +56,7 @@ def test_not_one_bit_of_the_codec_changes(
         step(batch)["loss"].backward()
         optimize.step()
         step.separate(batch.input)
-        step.reference(batch.target)
+        reference_of(step.codec, batch.target)
     assert bits(tiny_codec) == codec_before
     warm_after = bits(warm_encoder(step))
     trained = {name for name, _ in warm_encoder(step).named_parameters()}
@@ -125,10 +126,10 @@ def test_a_start_from_the_target_itself_has_no_loss(tiny_codec: EncodecCodec, ba
 
 def test_targets_stay_exact_under_autocast(tiny_codec: EncodecCodec, batch: Batch) -> None:
     step = make_step(tiny_codec)
-    target, reference = step.wanted(batch).latents, step.reference(batch.target)
+    target, reference = step.wanted(batch).latents, reference_of(step.codec, batch.target)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(step.wanted(batch).latents, target)
-        assert torch.equal(step.reference(batch.target).quantized_target, reference.quantized_target)
+        assert torch.equal(reference_of(step.codec, batch.target).quantized_target, reference.quantized_target)
         losses, separation = step(batch), step.separate(batch.input)
     assert losses["loss"].dtype == separation.latents.dtype == separation.output.dtype == torch.float32
     losses["loss"].backward()
@@ -183,7 +184,7 @@ def test_what_the_output_is_decoded_from(tiny_codec: EncodecCodec, batch: Batch)
 
 @torch.no_grad()
 def test_the_reference_is_the_codec_s_own(tiny_codec: EncodecCodec, batch: Batch) -> None:
-    found = make_step(tiny_codec, "random").reference(batch.target)
+    found = reference_of(tiny_codec, batch.target)
     codes, quantized = tiny_codec.quantize(tiny_codec.encode(batch.target))
     assert torch.equal(found.codes, codes)
     assert torch.equal(found.quantized_target, tiny_codec.decode(quantized, 407))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cosine
 from torch import Tensor
 
-from codec_ft.finetune.losses.latents import latent_cosine, latent_l1, latent_mse
+from codec_ft.finetune.losses.latents import latent_cosine, latent_l1
+from codec_ft.metrics.latents import latent_mse
 
 LOSSES = (latent_mse, latent_l1, latent_cosine)
 

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from small_enhancer import shake, write_enhancer, write_finished
 
-from codec_ft.codec_training.enhancer_card import LARGEST_MB, card_text
+from codec_ft.codec_training.enhancer_card import card_text
 from codec_ft.errors import UserError
 from codec_ft.finetune import load
 from codec_ft.finetune.load import enhancer_names, load_enhancer
 from codec_ft.finetune.save import facts_of, save_enhancer
 from codec_ft.finetune.task import FinetuneTask
+from codec_ft.training.stem_cards import LARGEST_MB
 
 RATE = 8000
 KINDS: dict[str, dict[str, Any]] = {

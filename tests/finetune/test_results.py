@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.linalg
 import soundfile
 import torch
 from torch import Tensor
@@ -17,10 +18,10 @@ from codec_ft.data.dataset import collate
 from codec_ft.data.excerpts import Excerpt
 from codec_ft.data.tracks import find_tracks
 from codec_ft.finetune.config import FinetuneConfig
-from codec_ft.finetune.results import MAJORITY_EXCERPTS, report
-from codec_ft.finetune.sample import excerpt_folder, other_floors, save_sample, separate_sample
 from codec_ft.finetune.task import FinetuneTask
 from codec_ft.metrics.registry import METRICS, waveform_metrics
+from codec_ft.training.stem_results import MAJORITY_EXCERPTS, report
+from codec_ft.training.stem_sample import excerpt_folder, other_floors, save_sample, separate_sample
 
 MakeTask = Callable[..., FinetuneTask]
 CPU = torch.device("cpu")
@@ -76,6 +77,14 @@ def direct(tiny_set: Path) -> Callable[[FinetuneTask, str], list[dict[str, Any]]
     return compute
 
 
+def by_hand(first: Tensor, second: Tensor) -> float:
+    """The squared Frechet distance of the Gaussians of two sets `[n, D]`."""
+    covariances = [np.cov(vectors.numpy().T) for vectors in (first, second)]
+    root = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
+    means = (first.mean(dim=0) - second.mean(dim=0)).square().sum()
+    return float(means + np.trace(covariances[0] + covariances[1] - 2 * root))
+
+
 @pytest.mark.parametrize("source", ["mixture", "separated/rough"])
 def test_the_table(lively_task: MakeTask, direct: Callable, tmp_path: Path, source: str) -> None:
     task = lively_task(input=source)
@@ -106,6 +115,11 @@ def test_the_table(lively_task: MakeTask, direct: Callable, tmp_path: Path, sour
             for metric, value in row["against"][other].items():
                 mean = sum(float(pair[metric]) for pair in pairs) / 2
                 assert value == pytest.approx(mean, abs=2e-3), (name, other, metric)
+        clean, other = (
+            [task.codec.encode(wave)[0].T.double() for wave in waves]
+            for waves in (references["target"], [item["audio"][name] for item in items])
+        )
+        assert row["frechet_distance"] == pytest.approx(by_hand(torch.cat(other), torch.cat(clean)), rel=2e-2), name
         if name in ("untouched encoder", "output"):
             assert row["latent_mse"] == pytest.approx(sum(item["latent_mse"][name] for item in items) / 2, rel=1e-4)
         else:

@@ -34,6 +34,16 @@ def test_cosine_decay() -> None:
     assert halfway == pytest.approx(0.8 * 0.55)
 
 
+def test_noam_falls_with_the_root_of_the_steps_from_the_peak_on() -> None:
+    found = rates(400, decay="noam", warmup_steps=99)
+    assert found[:100] == pytest.approx([0.8 * (step + 1) / 100 for step in range(100)])
+    assert max(found) == found[99] == pytest.approx(0.8) and found[399] == pytest.approx(0.4)
+    assert found == rates(1000, decay="noam", warmup_steps=99)[:400], "whatever the last step"
+    for wrong in ({}, {"warmup_steps": 9, "final_ratio": 0.1}):
+        with pytest.raises(ValueError, match="noam decay"):
+            rates(4, decay="noam", **wrong)
+
+
 def test_exponential_decay_loses_the_same_share_at_every_step() -> None:
     assert rates(4, decay="exponential", final_ratio=1 / 8) == pytest.approx([0.8, 0.4, 0.2, 0.1])
     with pytest.raises(ValidationError, match="needs a final_ratio above zero"):

@@ -1,4 +1,4 @@
-"""Losses between the latents that are found and those of the clean stem; smooth neighbours of the thesis' MSE.
+"""Losses between the latents that are found and those of the clean stem, beside the thesis' MSE (`metrics.latents`).
 
 All are meant for latents in the codec's `match_space`. Each gives one number per item, so that the caller decides
 how items count.
@@ -7,21 +7,13 @@ how items count.
 from torch import Tensor
 from torch.nn import functional as F
 
+from codec_ft.metrics.latents import check_alike
+
 SHORTEST = 1e-4
 """Length below which a frame has no direction: its cosine fades to 0, where the gradient would grow without bound.
 
 Frames of music have lengths of 1 and more.
 """
-
-
-def latent_mse(latents: Tensor, target_latents: Tensor) -> Tensor:
-    """Mean squared error between latents, `[B, D, T], [B, D, T] -> [B]` (thesis, section 6.2.1, loss a).
-
-    Raises:
-        ValueError: the shapes differ; broadcasting would hide a mistake.
-    """
-    _check_shapes(latents, target_latents)
-    return (latents - target_latents).pow(2).mean(dim=(1, 2))
 
 
 def latent_l1(latents: Tensor, target_latents: Tensor) -> Tensor:
@@ -33,7 +25,7 @@ def latent_l1(latents: Tensor, target_latents: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes differ.
     """
-    _check_shapes(latents, target_latents)
+    check_alike(latents, target_latents)
     return (latents - target_latents).abs().mean(dim=(1, 2))
 
 
@@ -46,17 +38,5 @@ def latent_cosine(latents: Tensor, target_latents: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes differ.
     """
-    _check_shapes(latents, target_latents)
+    check_alike(latents, target_latents)
     return 1 - F.cosine_similarity(latents, target_latents, dim=1, eps=SHORTEST).mean(dim=1)
-
-
-def _check_shapes(latents: Tensor, target_latents: Tensor) -> None:
-    """`cosine_similarity`, and torch at large, would broadcast where shapes differ.
-
-    Raises:
-        ValueError: they differ, or are not those of latents.
-    """
-    if latents.shape != target_latents.shape:
-        raise ValueError(f"latents {list(latents.shape)} and target {list(target_latents.shape)} differ in shape")
-    if latents.dim() != 3:
-        raise ValueError(f"expected latents [B, D, T], got {list(latents.shape)}")
