@@ -1,0 +1,132 @@
+"""What is heard of an input, in the forms that conditions read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from codec_ft.codecs.base import Codec, outside_autocast
+from codec_ft.codecs.long import encode_each
+from codec_ft.errors import UserError
+from codec_ft.finetune.apply import TrainedEnhancer
+from codec_ft.finetune.enhancer import side_by_side
+from codec_ft.finetune.trained import TrainedModel
+from token_models.config import ConditionConfig
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An input and what is beside it, for `B` items; None where no condition reads it.
+
+    Attributes:
+        codes: of the input, `[B, K, T]`.
+        latents: of the input and, below them, of its context, `[B, (1 + n) * D, T]`.
+        audio: input and context, `[B, 1 + n, N]`.
+        enhanced: latents that an enhancer makes of them, `[B, D, T]`.
+        preferred: what it says for codes near them, in nats, `[B, K', V, T]`; None of one that says nothing.
+    """
+
+    codes: Tensor | None = None
+    latents: Tensor | None = None
+    audio: Tensor | None = None
+    enhanced: Tensor | None = None
+    preferred: Tensor | None = None
+
+    def frames(self, start: int, stop: int, hop_length: int) -> "Heard":
+        """The part from frame `start` to frame `stop`."""
+
+        def cut(name: str, value: Tensor | None) -> Tensor | None:
+            scale = hop_length if name == "audio" else 1
+            return None if value is None else value[..., start * scale : stop * scale]
+
+        return Heard(**{field.name: cut(field.name, getattr(self, field.name)) for field in fields(self)})
+
+
+class Listener:
+    """Hears audio as conditions want it: by the frozen codec, and an enhancer where there is one.
+
+    Args:
+        codec: the frozen codec.
+        conditions: what is read; what only one of several wants is heard, too.
+        enhancer: is heard through where a condition says so.
+
+    Raises:
+        UserError: the enhancer is missing, or of another codec.
+    """
+
+    def __init__(
+        self, codec: Codec, conditions: Sequence[ConditionConfig], enhancer: TrainedEnhancer | None = None
+    ) -> None:
+        self.codec = codec
+        self.codes, self.latents, self.spectrogram, enhanced = (
+            any(getattr(condition, name) for condition in conditions)
+            for name in ("tokens", "latents", "spectrogram", "enhanced")
+        )
+        self.enhancer = enhancer if enhanced else None
+        if enhanced and enhancer is None:
+            raise UserError("condition.enhanced: there is no enhancer; set enhancer to a name or a run folder.")
+        if enhancer is not None:
+            check_same_codes(codec, enhancer, "enhancer")
+
+    @property
+    def reads_latents(self) -> bool:
+        """Whether the frozen encoder's latents are needed."""
+        return self.codes or self.reads_context
+
+    @property
+    def reads_context(self) -> bool:
+        """Whether the latents of what is beside the input are needed, too."""
+        return self.latents or self._goes_on
+
+    @property
+    def reads_audio(self) -> bool:
+        """Whether latents of the frozen encoder are not all that is needed."""
+        return self.spectrogram or (self.enhancer is not None and not self._goes_on)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether an enhancer goes on from the frozen encoder's latents."""
+        return self.enhancer is not None and self.enhancer.frozen
+
+    @torch.no_grad()
+    def hear(self, audio: Tensor, context: Tensor | None = None, latents: Tensor | None = None) -> Heard:
+        """What is heard of audio `[B, 1, N]` and context `[B, n, N]`.
+
+        Args:
+            audio: the input; may be empty where `latents` are all that is read.
+            context: what is beside it.
+            latents: of both, one below the other, if they are known.
+        """
+        both = side_by_side(audio, context)
+        codes = enhanced = preferred = None
+        with outside_autocast(audio):  # as in generation
+            if latents is None and self.reads_latents:
+                latents = encode_each(self.codec, both if self.reads_context else audio)
+            if self.codes:
+                assert latents is not None
+                codes, _ = self.codec.quantize(latents[:, : self.codec.latent_dim])
+            if self.enhancer is not None:
+                prediction = self.enhancer.predict(audio, context, latents if self._goes_on else None)
+                enhanced, preferred = prediction.latents, prediction.preferences
+        return Heard(
+            codes=codes,
+            latents=latents if self.latents else None,
+            audio=both if self.spectrogram else None,
+            enhanced=enhanced,
+            preferred=preferred,
+        )
+
+
+def check_same_codes(codec: Codec, other: TrainedModel, key: str) -> None:
+    """Refuse a trained model that is for other codes.
+
+    Raises:
+        UserError: names the key of the configuration that asks for it.
+    """
+    ours, theirs = codec.codebooks(), other.codec.codebooks()
+    if ours.shape != theirs.shape or not torch.equal(ours.cpu(), theirs.cpu()):
+        raise UserError(
+            f"{key}={other.name}: was trained for {other.codec.name}, whose codes are not those of codec={codec.name}. "
+            f"Set codec={other.codec.name}, or take another one."
+        )

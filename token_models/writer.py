@@ -1,0 +1,197 @@
+"""Token models at work: from audio to the codes and the sound of a stem."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from codec_ft.codecs.base import Codec
+from codec_ft.codecs.long import encode_each
+from codec_ft.codecs.residual import ResidualCodec
+from codec_ft.errors import UserError
+from codec_ft.finetune.apply import TrainedEnhancer
+from codec_ft.finetune.enhancer import side_by_side
+from token_models.conditioning.heard import Heard, Listener, check_same_codes
+from token_models.generate import Stage, fill, generate
+from token_models.model import TokenModel, check_grid
+from token_models.sampling.config import SamplingConfig
+from token_models.save import TokenFacts
+from token_models.settle import settle
+from token_models.windows import OVERLAP
+
+
+@dataclass(frozen=True)
+class Listened:
+    """What token models go on from.
+
+    Attributes:
+        latents: of the frozen encoder for the input, `[B, D, T]`.
+        codes: of the input, `[B, K, T]`.
+        draft: codes of the first codebooks that are kept, or begun with: the input's, or the enhancer's; None where
+            nothing is.
+        heard: for the models' conditions.
+    """
+
+    latents: Tensor
+    codes: Tensor
+    draft: Tensor | None
+    heard: Heard
+
+
+class TokenWriter:
+    """Writes the codes of a stem for audio at the codec's rate, in windows as long as the training's excerpts.
+
+    Args:
+        codec: the frozen codec.
+        facts: what the models are.
+        models: in `eval()`, by name.
+        listener: what hears the input for them.
+        enhancer: that of the facts, whose codes are given in place of the input's.
+
+    Raises:
+        UserError: the enhancer writes fewer codebooks than are to be given, or those of another codec.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        facts: TokenFacts,
+        models: Mapping[str, TokenModel],
+        listener: Listener,
+        enhancer: TrainedEnhancer | None = None,
+    ) -> None:
+        self.codec, self.facts, self.listener, self.enhancer = codec, facts, listener, enhancer
+        sampling = {"coarse": facts.sampling, "fine": facts.fine_sampling}
+        if enhancer is not None:
+            check_same_codes(codec, enhancer, "enhancer")
+            written = enhancer.writes
+            if enhancer.context != facts.context:
+                raise UserError(
+                    f"enhancer={enhancer.name}: hears {_list(enhancer.context)} beside its input, but "
+                    f"context={_list(facts.context)}. Set context as it was there, or take another enhancer."
+                )
+            if max(facts.given) > written:
+                raise UserError(
+                    f"given={max(facts.given)}: enhancer={enhancer.name} writes {written} codebooks. Give as many or "
+                    "fewer."
+                )
+            doubting = [model.n_codebooks for name, model in models.items() if sampling[name].doubt is not None]
+            if max(doubting, default=0) > written:
+                raise UserError(
+                    f"sampling.doubt: enhancer={enhancer.name} writes {written} of {max(doubting)} codebooks only. Set "
+                    "it to null where there is no draft."
+                )
+        most = max(model.n_codebooks for model in models.values())
+        if max(facts.given) > most:
+            raise UserError(f"given={max(facts.given)}: the models have {most} codebooks. Give as many or fewer.")
+        for name, model in models.items():
+            self._check_sampling(name, model, sampling[name])
+        seconds = {"coarse": facts.seconds, "fine": facts.fine_seconds}
+        windows = {name: codec.n_frames(round(seconds[name] * codec.sample_rate)) for name in models}
+        self.stages = {
+            name: Stage(place, model, sampling[name], windows[name], math.floor(OVERLAP * windows[name]))
+            for place, (name, model) in enumerate(models.items())
+        }
+
+    @staticmethod
+    def _check_sampling(name: str, model: TokenModel, sampling: SamplingConfig) -> None:
+        """Refuse what a model cannot do."""
+        key = {"coarse": "sampling", "fine": "fine_sampling"}[name]
+        if sampling.guidance.active and (model.condition is None or model.condition.nothing is None):
+            raise UserError(
+                f"{key}.guidance: the {name} model has never gone without its input. Train it with a condition and "
+                "condition.drop above zero, or set guidance.scale to 1."
+            )
+        if isinstance(sampling.steps, list) and len(sampling.steps) != model.n_codebooks:
+            raise UserError(
+                f"{key}.steps: has {len(sampling.steps)} numbers, but the {name} model {model.n_codebooks} codebooks. "
+                "Give one number for each, or one for all."
+            )
+
+    @torch.no_grad()
+    def listen(self, audio: Tensor, context: Tensor | None = None) -> Listened:
+        """Hear audio `[B, 1, N]` and what is beside it, `[B, n, N]`."""
+        begins = any(self.facts.given) or any(stage.sampling.doubt is not None for stage in self.stages.values())
+        enhancer = self.enhancer if begins else None
+        frozen = enhancer is not None and enhancer.frozen
+        beside = context if self.listener.reads_context or frozen else None
+        encoded = encode_each(self.codec, side_by_side(audio, beside))
+        latents = encoded[:, : self.codec.latent_dim]
+        codes, _ = self.codec.quantize(latents)
+        draft = codes if begins else None
+        if enhancer is not None:
+            draft = enhancer.codes(audio, context, encoded if frozen else None)
+        return Listened(latents, codes, draft, self.listener.hear(audio, context, encoded))
+
+    @torch.no_grad()
+    def write(
+        self, listened: Listened, seeds: Sequence[int], given: int = 0, steps: int | None = None
+    ) -> dict[str, Tensor]:
+        """The codes that each model leaves, `{name: [B, K', T]}`; an item depends on its own seed alone.
+
+        Args:
+            listened: what they go on from.
+            seeds: one for each item.
+            given: of the draft, so many codebooks are kept.
+            steps: of sampling, in place of those of the facts.
+        """
+        sampled, settled = list(self._in_steps(steps).items()), None
+        if self.facts.settle is not None:
+            *sampled, settled = sampled
+        found = generate(
+            dict(sampled),
+            (len(listened.codes), listened.codes.shape[-1]),
+            listened.heard,
+            seeds,
+            given=listened.draft[:, :given] if given and listened.draft is not None else None,
+            draft=listened.draft,
+            hop_length=self.codec.hop_length,
+        )
+        if settled is not None:
+            name, stage = settled
+            assert isinstance(self.codec, ResidualCodec) and self.facts.settle is not None
+            known = list(found.values())[-1]
+            found[name] = settle(stage, self.codec, known, listened.heard, self.facts.settle)
+        return found
+
+    def rewrite(
+        self, codes: Tensor, mask: Tensor, heard: Heard | None, seeds: Sequence[int], steps: int | None = None
+    ) -> Tensor:
+        """A grid `[B, K, T]` with what is masked written anew, all else as it is; nothing is settled.
+
+        Args:
+            codes: of all codebooks that the models know.
+            mask: of the same shape.
+            heard: for the models' conditions, if they have any.
+            seeds: one for each item.
+            steps: of sampling, in place of those of the facts.
+
+        Raises:
+            ValueError: grid and mask are not the models'.
+        """
+        stages = [stage.from_nothing() for stage in self._in_steps(steps).values()]
+        hidden = [_but_known(mask, stage.model) for stage in stages]
+        # Known codebooks of the last model may be masked: those before it write them.
+        check_grid(stages[-1].model, codes if codes.shape != mask.shape else codes.masked_fill(mask, 0), hidden[-1])
+        for stage, unknown in zip(stages, hidden, strict=True):
+            count = stage.model.n_codebooks
+            filled = fill(stage, codes[:, :count], unknown, heard, seeds, self.codec.hop_length)
+            codes = torch.cat([filled, codes[:, count:]], dim=1)
+        return codes
+
+    def _in_steps(self, steps: int | None) -> dict[str, Stage]:
+        """The models, asked another number of times, if one is given."""
+        return {name: stage if steps is None else stage.in_steps(steps) for name, stage in self.stages.items()}
+
+
+def _but_known(mask: Tensor, model: TokenModel) -> Tensor:
+    """A mask of a model's codebooks, without those that it is always given."""
+    hidden = mask[:, : model.n_codebooks].clone()
+    hidden[:, : model.known] = False
+    return hidden
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names) or "nothing"
