@@ -1,5 +1,6 @@
 """One experiment from its configuration to its page."""
 
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -12,12 +13,8 @@ from codec_ft.codec_training.decoder_task import DecoderStep, DecoderTask
 from codec_ft.codec_training.report import report_codec
 from codec_ft.codec_training.task import CodecTask
 from codec_ft.data.check import check_dataset
-from codec_ft.data.tracks import split_folders
+from codec_ft.data.tracks import MIXTURE, split_folders
 from codec_ft.errors import UserError
-from codec_ft.finetune.config import FinetuneConfig
-from codec_ft.finetune.results import report
-from codec_ft.finetune.step import FinetuneStep
-from codec_ft.finetune.task import FinetuneTask
 from codec_ft.separation.report import report_separator
 from codec_ft.separation.task import SeparatorTask
 from codec_ft.training.checkpoint import load_checkpoint
@@ -25,9 +22,13 @@ from codec_ft.training.config import ExperimentConfig
 from codec_ft.training.device import make_accelerator
 from codec_ft.training.loop import TrainResult, train
 from codec_ft.training.run_folder import RunFolder, open_run, run_path
+from codec_ft.training.stem_config import StemConfig
+from codec_ft.training.stem_results import report
+from codec_ft.training.stem_task import StemTask
 from codec_ft.training.task import Task
 from experiments.report.page import write_page
 from experiments.tasks import make_task
+from token_models.training.config import TokenTrainingConfig
 
 
 def run_experiment(config: ExperimentConfig) -> RunFolder:
@@ -79,18 +80,22 @@ def check_data(config: ExperimentConfig) -> None:
     stem = None if reads_all else config.stem
     splits = {data.root: {"train", "valid", data.report_split}}
     sources = ["target"]
-    if isinstance(config, FinetuneConfig):
+    if isinstance(config, StemConfig):
         sources = [config.input, *config.train_inputs, *config.context]
         if config.data.scope != "set":
             splits = {data.root: {"train"}}
         splits |= {root: {"train"} for root in config.data.extra}
     for root, wanted in splits.items():
         check_dataset(root, splits=sorted(wanted), stem=stem, input=list(dict.fromkeys(sources))).raise_if_errors()
+    if isinstance(config, TokenTrainingConfig):
+        for root, other in itertools.product(splits, set(config.learn) - {config.stem, MIXTURE}):
+            beside = sources if config.hears else ["target"]
+            check_dataset(root, splits=["train"], stem=other, input=list(dict.fromkeys(beside))).raise_if_errors()
 
 
 def finish(task: Task, run: RunFolder, config: ExperimentConfig, result: TrainResult, accelerator: Accelerator) -> None:
     """Export the best weights, write samples and results of them, and the page."""
-    module, words = load_best(task, run.path, accelerator.device)
+    module, words, validation = load_best(task, run.path, accelerator.device)
     task.export(module, run.path)
     outcome = report_samples(task, module, run.samples, words, accelerator.device)
     run.finish(
@@ -103,6 +108,7 @@ def finish(task: Task, run: RunFolder, config: ExperimentConfig, result: TrainRe
             "device": accelerator.device.type,
             "parameters": sum(p.numel() for p in module.parameters() if p.requires_grad),
             "checkpoint": words,
+            "validation": validation,
             "data": config.data.root.name,
             **count_tracks(task, config),
             **outcome,
@@ -115,14 +121,14 @@ def count_tracks(task: Task, config: ExperimentConfig) -> dict[str, int]:
     """How many tracks were learnt from, and on how many the best checkpoint was chosen."""
     folders = split_folders(config.data.root)
     counts = {split: len(folders[split]) for split in ("train", "valid")}
-    if isinstance(task, FinetuneTask):
+    if isinstance(task, StemTask):
         counts = {split: len(task.tracks(split)) for split in counts}
         counts["train"] += sum(len(split_folders(root)["train"]) for root in task.config.data.extra)
     return {f"{split}_tracks": count for split, count in counts.items()}
 
 
-def load_best(task: Task, folder: Path, device: torch.device) -> tuple[torch.nn.Module, str]:
-    """The main module with the best weights of a run, in `eval()`, and what they are in words.
+def load_best(task: Task, folder: Path, device: torch.device) -> tuple[torch.nn.Module, str, dict[str, float]]:
+    """The main module with the best weights of a run, in `eval()`, what they are in words, and their validation.
 
     Raises:
         UserError: there is no such checkpoint, or it is broken, or of something else.
@@ -137,7 +143,7 @@ def load_best(task: Task, folder: Path, device: torch.device) -> tuple[torch.nn.
             f"{folder}: its checkpoint does not fit its configuration; another version of the project has made it. "
             "Train again, with another run=."
         ) from None
-    return module.to(device).eval(), f"best, step {state['step']}"
+    return module.to(device).eval(), f"best, step {state['step']}", state["metrics"]
 
 
 def report_samples(task: Task, module: torch.nn.Module, samples: Path, words: str, device: torch.device) -> dict:
@@ -149,5 +155,5 @@ def report_samples(task: Task, module: torch.nn.Module, samples: Path, words: st
         return report_codec(task, module, samples, words, device)
     if isinstance(task, SeparatorTask):
         return report_separator(task, module, samples, words, device)
-    assert isinstance(task, FinetuneTask) and isinstance(module, FinetuneStep)
+    assert isinstance(task, StemTask)
     return report(task, module, samples, words, device)

@@ -9,17 +9,17 @@ import torch
 
 from codec_ft.atomic import atomic_path
 from codec_ft.audio.files import audio_info, read_audio
+from codec_ft.command_line import check_device
 from codec_ft.config import load_config, peek
 from codec_ft.data.dataset import Batch, collate
 from codec_ft.data.excerpts import Excerpt
 from codec_ft.data.tracks import SPLITS, Track, context_names, find_tracks, split_folders
 from codec_ft.errors import UserError
-from codec_ft.finetune.sample import excerpt_folder, other_floors, save_sample, separate_sample
-from codec_ft.finetune.step import FinetuneStep
-from codec_ft.finetune.task import FinetuneTask
 from codec_ft.training.config import ExperimentConfig
 from codec_ft.training.run_folder import RunFolder
 from codec_ft.training.samples import write_sample
+from codec_ft.training.stem_sample import excerpt_folder, other_floors, save_sample, separate_sample
+from codec_ft.training.stem_task import StemTask
 from codec_ft.training.task import Task
 from experiments.report.page import write_page
 from experiments.run import load_best, report_samples
@@ -38,15 +38,12 @@ def load_run(folder: Path, decode: str | None, device: str) -> tuple[ExperimentC
     path = RunFolder(folder).config
     task_name = peek([path], [], "task") if path.is_file() else None
     if task_name not in SCHEMAS:
-        raise UserError(f"{folder}: is not the folder of a run. Give one that scripts/train_codec.py has made.")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {device}: cannot be used here. Use cpu, or cuda where there is a GPU.") from error
+        raise UserError(f"{folder}: is not the folder of a run. Give one that a training has made, such as runs/demo.")
+    check_device(device)
     overrides = [f"decode={decode}"] if decode else []
     config = load_config(SCHEMAS[task_name], [path], overrides, root=PROJECT)
     task = make_task(config)
-    module, words = load_best(task, folder, torch.device(device))
+    module, words, _ = load_best(task, folder, torch.device(device))
     return config, task, module, words
 
 
@@ -71,7 +68,7 @@ def sample_track(
         UserError: there is no such track, or it is shorter.
     """
     config, task, module, words = load_run(folder, decode, device)
-    task, step = _finetuned(folder, task, module)
+    task = _drawing_a_stem(folder, task)
     track = _find(config.data.root, name)
     length = audio_info(track.paths(config.stem)[0]).seconds
     if start >= length:
@@ -83,7 +80,7 @@ def sample_track(
         return collate([task.reading([excerpt], source)[0]]).to(device)
 
     floors = {floor: read(source).input for floor, source in other_floors(task.config).items()}
-    sample = separate_sample(task, step, read(task.config.input), floors)
+    sample = separate_sample(task, module, read(task.config.input), floors)
     target = excerpt_folder(RunFolder(folder).samples, excerpt)
     save_sample(target, sample, task, excerpt, words)
     write_page(folder)
@@ -115,16 +112,21 @@ def sample_file(
         UserError: a file cannot be read, some of the context is missing or given for nothing, or lengths differ.
     """
     config, task, module, words = load_run(folder, decode, device)
-    task, step = _finetuned(folder, task, module)
+    task = _drawing_a_stem(folder, task)
     rate = task.codec.sample_rate
     files = heard_files(folder, task.config.context, audio, context)
     waves = [read_audio(path, sample_rate=rate, start=start, seconds=seconds, channels=1)[0] for path in files.values()]
     length = min(wave.shape[-1] for wave in waves)
     batch = {name: torch.from_numpy(wave[None, :, :length]).to(device) for name, wave in zip(files, waves, strict=True)}
     beside = [wave for name, wave in batch.items() if name != "input"]
-    separation = step.separate(batch["input"], torch.cat(beside, dim=1) if beside else None, decode=task.config.decode)
+    separation = task.separate(module, batch["input"], torch.cat(beside, dim=1) if beside else None)
     target = RunFolder(folder).samples / audio.stem
-    written = {**batch, "output": separation.output, "quantized_input": separation.quantized_input}
+    written = {
+        **batch,
+        **{name: step.audio for name, step in separation.steps.items()},
+        "output": separation.output,
+        "quantized_input": separation.quantized_input,
+    }
     write_sample(
         target,
         {name: wave[0] for name, wave in written.items()},
@@ -166,14 +168,13 @@ def heard_files(folder: Path, trained_with: Sequence[str], audio: Path, context:
     return {"input": audio, **dict(zip(context_names(trained_with), context, strict=True))}
 
 
-def _finetuned(folder: Path, task: Task, module: torch.nn.Module) -> tuple[FinetuneTask, FinetuneStep]:
-    if not isinstance(task, FinetuneTask):
+def _drawing_a_stem(folder: Path, task: Task) -> StemTask:
+    if not isinstance(task, StemTask):
         raise UserError(
             f"{folder}: draws no single stem out of a mixture. Give the run of a fine-tuning; a separator is applied "
             "by scripts/prepare_data.py separate --with RUN."
         )
-    assert isinstance(module, FinetuneStep)
-    return task, module
+    return task
 
 
 def _find(root: Path, name: str) -> Track:

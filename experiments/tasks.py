@@ -18,11 +18,17 @@ from codec_ft.separation.task import SeparatorTask
 from codec_ft.training.config import ExperimentConfig
 from codec_ft.training.task import Task
 from experiments.places import CONFIGS, PROJECT
+from token_models.training.config import TokenTrainingConfig
+from token_models.training.task import TokenTask
+from token_models.translation.config import TranslationConfig
+from token_models.translation.task import TranslationTask
 
 SCHEMAS: dict[str, type[ExperimentConfig]] = {
     "finetune": FinetuneConfig,
     **RECIPES,
     "separator": SeparatorConfig,
+    "masked": TokenTrainingConfig,
+    "translate": TranslationConfig,
 }
 
 
@@ -54,5 +60,9 @@ def make_task(config: ExperimentConfig) -> Task:
         return DecoderTask(config) if config.enhancer else CodecTask(config)
     if isinstance(config, SeparatorConfig):
         return SeparatorTask(config)
+    if isinstance(config, TokenTrainingConfig):
+        return TokenTask(config, load_codec(config.codec))
+    if isinstance(config, TranslationConfig):
+        return TranslationTask(config, load_codec(config.codec))
     assert isinstance(config, FinetuneConfig)
     return FinetuneTask(config, load_codec(config.codec))

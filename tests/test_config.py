@@ -303,7 +303,7 @@ def test_command_line_names_files_and_overrides(tmp_path: Path, monkeypatch: pyt
     assert config.data.root == PROJECT / "data" / "demo"
     with pytest.raises(UserError, match=r"dem0\.yaml: no such configuration file\. There are: .*demo"):
         read_config(["dem0"], default="demo")
-    trainers = "finetune, encodec, dac, separator"
+    trainers = "finetune, encodec, dac, separator, masked, translate"
     with pytest.raises(UserError, match=rf"task: is None, but the trainers are {trainers}\. Set task in mine\.yaml"):
         read_config(["mine.yaml"], default="demo")
     assert os.getcwd() == str(tmp_path)

@@ -13,6 +13,8 @@ from codec_ft.separation.config import SeparatorConfig
 from codec_ft.training.config import ExperimentConfig
 from experiments.run import run_experiment
 from experiments.tasks import CONFIGS, read_config
+from token_models.training.config import TokenTrainingConfig
+from token_models.translation.config import TranslationConfig
 
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
@@ -26,6 +28,15 @@ def tiny(shipped: ExperimentConfig, codec: Path, folder: Path) -> list[str]:
     """What makes a shipped configuration tiny; the codec is the one that it uses or starts from."""
     if isinstance(shipped, FinetuneConfig):
         return [f"codec={codec}"]
+    if isinstance(shipped, TokenTrainingConfig):
+        sizes = [f"{name}.{size}" for name in shipped.stages for size in ("dim=16", "heads=2", "layers=1")]
+        sizes += ["coarse.codebooks=2", "fine.known=2", "fine_seconds=0.1"]
+        if shipped.enhancer:
+            write_enhancer(folder / "enhancer", codec)
+            sizes.append(f"enhancer={folder / 'enhancer'}")
+        return [f"codec={codec}", *sizes]
+    if isinstance(shipped, TranslationConfig):
+        return [f"codec={codec}", "model.dim=16", "model.heads=2", "model.encoder_layers=1", "model.decoder_layers=1"]
     if isinstance(shipped, SeparatorConfig):
         if shipped.architecture == "htdemucs":
             pytest.importorskip("demucs")
@@ -45,6 +56,7 @@ def tiny(shipped: ExperimentConfig, codec: Path, folder: Path) -> list[str]:
 def test_trains(name: str, tmp_path: Path, tiny_set: Path, tiny_codec_folder: Path) -> None:
     shipped = read_config([name], default="demo")
     places = [f"data.root={tiny_set}", f"runs={tmp_path}"]
+    places += ["input=separated/rough"] if getattr(shipped, "input", "").startswith("separated/") else []
     size = tiny(shipped, tiny_codec_folder, tmp_path)
     run = run_experiment(read_config([name, *TINY, *size, *places], default="demo"))
     assert run.finished and run.path.name.startswith(shipped.id)

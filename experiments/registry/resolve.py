@@ -1,19 +1,22 @@
 """From an experiment to its configuration, and from that to its run."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from codec_ft.config import Source, load_config, peek
 from codec_ft.errors import UserError
 from codec_ft.training.config import ExperimentConfig, RunConfig
-from codec_ft.training.run_folder import RunFolder
+from codec_ft.training.run_folder import RunFolder, run_path
 from experiments.places import PROJECT
 from experiments.registry.card import ScaleName, overlays, read_scale, substituted
-from experiments.registry.catalogue import Experiment
+from experiments.registry.catalogue import Experiment, choose
 from experiments.run import run_experiment
 from experiments.tasks import SCHEMAS
 from experiments.tokens.config import TokensConfig
 from experiments.tokens.run import run_tokens
 
+RUN_OF = "run:"
+"""What stands before an ID in a card where the name of its run folder belongs."""
 ALL_SCHEMAS: Mapping[str, type[RunConfig]] = {**SCHEMAS, "tokens": TokensConfig}
 """The trainers, and what looks into a codec without training anything."""
 
@@ -36,10 +39,28 @@ def layers(experiment: Experiment, scale: ScaleName) -> list[Source]:
 def resolve(experiment: Experiment, overrides: Sequence[str] = (), scale: ScaleName = "demo") -> RunConfig:
     """The whole configuration of an experiment, with `key=value` laid over it.
 
+    Where a card says `run:ID`, it means the run folder of another experiment with the same words laid over it, if they
+    are words for it, or else with none; its name is put there.
+
     Raises:
         UserError: a file, a key or a value is wrong.
     """
-    parts = layers(experiment, scale)
+
+    def named(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: named(item) for key, item in value.items()}
+        if not isinstance(value, str) or not value.startswith(RUN_OF):
+            return value
+        (other,) = choose([value.removeprefix(RUN_OF)])
+        try:
+            config = resolve(other, overrides, scale)
+        except UserError:
+            config = resolve(other, (), scale)
+        return run_path(config).name
+
+    parts = [
+        (source[0], named(source[1])) if isinstance(source, tuple) else source for source in layers(experiment, scale)
+    ]
     task = peek(parts, overrides, "task")
     if task not in ALL_SCHEMAS:
         raise UserError(f"task: is {task!r}, but there are {', '.join(ALL_SCHEMAS)}. Set task in {experiment.file}.")

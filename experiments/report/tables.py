@@ -18,6 +18,8 @@ from experiments.report.wording import (
 )
 
 REFERENCES = {"target": "against target", "quantized_target": "against quantised target"}
+LATENT_METRICS = ("latent_mse", "frechet_distance")
+"""Of the codec's latents: excerpt by excerpt, and of all excerpts together."""
 SHORT_LABELS = {"usdr": "uSDR", "si_sdr": "SI-SDR", "log_mel_distance": "log-mel"}
 TOKEN_ROWS = {
     "trained": "trained",
@@ -84,19 +86,18 @@ def results_table(results: Mapping[str, Any]) -> Table | None:
     """All systems by all metrics, against the target and against the quantised target; None without rows."""
     rows = result_rows(results)
     wanted = [(reference, metric) for reference in REFERENCES for metric in _metrics(rows, reference)]
-    with_latents = any("latent_mse" in row for row in rows)
-    if not rows or not (wanted or with_latents):
+    of_latents = [metric for metric in LATENT_METRICS if any(metric in row for row in rows)]
+    if not rows or not (wanted or of_latents):
         return None
     groups = _groups(wanted)
     columns = [column(metric) for _, metric in wanted]
-    if with_latents:
-        groups.append(("in latent space", 1))
-        columns.append(column("latent_mse"))
+    if of_latents:
+        groups.append(("in latent space", len(of_latents)))
+        columns += [column(metric) for metric in of_latents]
     table = Table(groups, columns)
     for row in rows:
         cells = [show(_raw(row, reference, metric), metric_unit(metric)) for reference, metric in wanted]
-        if with_latents:
-            cells.append(show(row.get("latent_mse")))
+        cells += [show(row.get(metric)) for metric in of_latents]
         table.rows.append(Row(str(row.get("system", "?")), _emphasis(row, rows), cells))
     return table
 

@@ -24,7 +24,7 @@ def trains_codec(config: Mapping[str, Any]) -> bool:
 
 def trains_decoder(config: Mapping[str, Any]) -> bool:
     """Whether the run trains a codec's decoder on what an enhancer predicts."""
-    return bool(config.get("enhancer"))
+    return config.get("task") in CODEC_TASKS and bool(config.get("enhancer"))
 
 
 def trains_separator(config: Mapping[str, Any]) -> bool:
@@ -59,6 +59,10 @@ def describe(config: Mapping[str, Any]) -> str:
         return "A separator learns to take every stem out of the mixture; no codec has a part in it."
     if not setting(config, "stem") or not setting(config, "input"):
         return ""
+    if config.get("task") == "masked":
+        return _token_models(config)
+    if config.get("task") == "translate":
+        return _translation(config)
     hears = f"{_encoder(config)} hears {input_words(setting(config, 'input'), config)}"
     context = [input_words(source, config) for source in _context(config)]
     if context:
@@ -132,15 +136,77 @@ def clip_caption(name: str, config: Mapping[str, Any]) -> str:
         }.get(name, "")
     context = context_names(_context(config))
     beside = {name: f"{input_words(source, config)}, heard beside the input" for name, source in context.items()}
+    way, _, count = name.partition("_")
+    if way in ("given", "steps") and count.isdigit():
+        return {"given": f"the first {_codebooks(count)} kept as heard", "steps": f"in {count} steps"}[way]
     return {
         "input": f"{input_words(setting(config, 'input'), config)}, as the model hears it",
         **beside,
         "mixture": "heard beside the input" if "mixture" in context else "",
         "output": "what the model makes of it",
+        "coarse": "the tokens of the coarse model alone",
+        "c2f": "with the tokens of the fine model",
         "target": f"the clean {setting(config, 'stem') or 'stem'}",
         "quantized_input": "the input through the untouched codec",
         "quantized_target": "the target through the codec: its ceiling",
     }.get(name, "")
+
+
+def _token_models(config: Mapping[str, Any]) -> str:
+    """What masked token models were trained for."""
+    stages = {name: mapping(config.get(name)) for name in ("coarse", "fine") if config.get(name)}
+    stem, count = setting(config, "stem"), stages.get("coarse", {}).get("codebooks")
+    first = f"the first {_codebooks(count)}" if count else "all codebooks"
+    learns = f"A masked transformer learns to write the tokens of the clean {stem}, {first} of them"
+    if "fine" in stages:
+        settled = config.get("settle") is not None
+        learns += ", and a second one " + (
+            "guesses the latents behind them, to which all other tokens are the nearest" if settled else "those behind"
+        )
+    conditions = [mapping(stage.get("condition")) for stage in stages.values()]
+    forms = {
+        "tokens": "the tokens of {}",
+        "latents": "the latents of {} before quantisation",
+        "spectrogram": "a spectrogram of {}",
+    }
+    sources = [input_words(source, config) for source in (setting(config, "input"), *_context(config))]
+    shown = [
+        words.format(sources[0] if name == "tokens" else _listed(sources))
+        for name, words in forms.items()
+        if any(condition.get(name) for condition in conditions)
+    ]
+    enhancer = f"the enhancer {Path(str(config.get('enhancer'))).name}"
+    if any(condition.get("enhanced") for condition in conditions):
+        shown.append(f"what {enhancer} makes of it")
+    hears = f"It is shown {_listed(shown)}" if shown else "It is shown nothing else"
+    whose = enhancer if config.get("enhancer") else "its input"
+    given = config.get("given")
+    kept = given[0] if isinstance(given, list) and given else 0
+    doubt = finite(mapping(config.get("sampling")).get("doubt"))
+    begins = "begins with nothing"
+    if kept:
+        begins = f"keeps the first {_codebooks(kept)} of {whose}"
+    elif doubt is not None:
+        begins = f"begins with the tokens of {whose} and writes anew the {show_percent(doubt)} that it doubts most"
+    return f"{learns}. {hears}, and {begins}; the codec's own decoder makes its tokens audible."
+
+
+def _translation(config: Mapping[str, Any]) -> str:
+    """What an encoder-decoder was trained for."""
+    model = mapping(config.get("model"))
+    count, stem = model.get("codebooks"), setting(config, "stem")
+    which = f"the first {_codebooks(count)}" if count else "all codebooks"
+    sources = _listed([input_words(source, config) for source in (setting(config, "input"), *_context(config))])
+    order = {"delay": "one of each codebook at a time", "flattened": "one after the other"}
+    return (
+        f"An encoder-decoder reads the tokens of {sources} and learns to write those of the clean {stem}, {which} of "
+        f"them, {order.get(str(model.get('pattern')), 'in turn')}; the codec's own decoder makes them audible."
+    )
+
+
+def _codebooks(count: object) -> str:
+    """`codebook` or `4 codebooks`."""
+    return "codebook" if str(count) == "1" else f"{count} codebooks"
 
 
 def _context(config: Mapping[str, Any]) -> list[str]:

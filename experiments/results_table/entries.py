@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from codec_ft.errors import UserError
-from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.training.config import RunConfig
 from codec_ft.training.run_folder import RunFolder, run_path
+from codec_ft.training.stem_config import StemConfig
 from experiments.registry.card import Finding, ScaleName
 from experiments.registry.catalogue import Experiment, Group, letters, read_catalogue
 from experiments.registry.resolve import resolve
@@ -112,6 +112,6 @@ def _read_entry(experiment: Experiment, overrides: Sequence[str], scale: ScaleNa
             results = mapping(json.loads(file.read_text(encoding="utf-8")))
         except ValueError:
             raise UserError(f"{file}: cannot be parsed. Remove the file and run {experiment.id} again.") from None
-    heard = config.input if isinstance(config, FinetuneConfig) else results.get("input")
+    heard = config.input if isinstance(config, StemConfig) else results.get("input")
     numbers = read_numbers(results, heard) if isinstance(heard, str) and results else None
     return Entry(experiment, config, state, results, numbers)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from codec_ft.atomic import atomic_path
 from codec_ft.errors import UserError
-from codec_ft.finetune.config import FinetuneConfig
+from codec_ft.training.stem_config import StemConfig
 from experiments.registry.card import ScaleName, read_scale
 from experiments.registry.catalogue import Group
 from experiments.report.wording import show, show_duration, show_percent
@@ -74,7 +74,7 @@ def render_table(sections: Sequence[Section], scale: ScaleName, overrides: Seque
 
 def _conditions(entries: Sequence[Entry], overrides: Sequence[str]) -> str:
     """What was run: codec, data, steps, device, time."""
-    configs = [entry.config for entry in entries if isinstance(entry.config, FinetuneConfig)]
+    configs = [entry.config for entry in entries if isinstance(entry.config, StemConfig)]
     if not configs:
         return ""
     data, train = [config.data for config in configs], [config.train for config in configs]
@@ -172,9 +172,7 @@ def _state(entry: Entry) -> str:
     if state.kind == "finished":
         return "finished"
     steps = (
-        f" of {entry.config.train.steps}"
-        if state.kind == "unfinished" and isinstance(entry.config, FinetuneConfig)
-        else ""
+        f" of {entry.config.train.steps}" if state.kind == "unfinished" and isinstance(entry.config, StemConfig) else ""
     )
     return f"{state.kind}{': ' if state.kind == 'failed' else ' '}{state.why}{steps}".strip()
 

@@ -10,7 +10,7 @@ from codec_ft.errors import UserError
 from experiments.registry.catalogue import experiments, read_catalogue
 from experiments.results_table.claim import Verdict, decide, read_claim
 from experiments.results_table.entries import read_claims
-from experiments.results_table.numbers import FIXED_NAMES, is_number_name, read_numbers
+from experiments.results_table.numbers import FIXED_NAMES, METRICS, is_number_name, read_numbers
 
 IDS = ["N3.bass", "N3.song", "N4.waveform", "A1"]
 NUMBERS = {
@@ -119,6 +119,7 @@ def test_numbers_of_a_run_by_name() -> None:
     results = {
         "seconds": 12.5,
         "steps": 400,
+        "validation": {"coarse_accuracy_at_50": 0.25},
         "rows": [
             row("separated/rough (floor)", "floor", 6.0),
             row("mixture (floor)", "floor", -2.0),
@@ -144,11 +145,28 @@ def test_numbers_of_a_run_by_name() -> None:
     }
     assert (numbers["latent_mse"], numbers["latent_mse_untouched"]) == (0.3, 0.4)
     assert (numbers["seconds"], numbers["steps"]) == (12.5, 400)
+    assert numbers["valid_coarse_accuracy_at_50"] == 0.25
     assert (numbers["accuracy_1"], numbers["accuracy_2"], numbers["copy_3"]) == (0.5, 0.3, 0.1)
     assert "accuracy_3" not in numbers and "si_sdr" not in numbers
     # Means over the two codebooks that are predicted, whatever the others do.
     assert (numbers["accuracy"], numbers["copy"]) == (pytest.approx(0.4), pytest.approx(0.3))
     assert numbers["idempotence"] == pytest.approx(0.85) and numbers["idempotence_to_3"] == pytest.approx(0.8)
+    assert all(map(is_number_name, numbers))
+
+
+def test_what_token_models_make_on_the_way_has_names() -> None:
+    results = {
+        "rows": [row("coarse", "step", 3.0), row("given_1", "step", 4.0), row("output", "output", 5.0)],
+        "tokens": {"trained": [0.5, 0.3], "coarse": [0.6], "given_1": [0.7, 0.1], "frames": 3, "strange": [0.5]},
+    }
+    numbers = read_numbers(results, "mixture")
+    assert {name: numbers[name] for name in numbers if name.startswith("usdr")} == {
+        "usdr": 5.0,
+        "usdr_coarse": 3.0,
+        "usdr_given_1": 4.0,
+    }
+    assert (numbers["accuracy_1_given_1"], numbers["accuracy_2_given_1"]) == (0.7, 0.1)
+    assert numbers["accuracy_given_1"] == pytest.approx(0.4) and numbers["accuracy_coarse"] == 0.6
     assert all(map(is_number_name, numbers))
 
 
@@ -166,8 +184,10 @@ def test_damaged_results_leave_gaps() -> None:
 
 
 def test_names() -> None:
-    assert all(map(is_number_name, [*FIXED_NAMES, "accuracy_1", "majority_32", "copy_to_4"]))
-    assert not any(map(is_number_name, ["", "accuracy_", "accuracy_0", "usdr_1", "accuracy_to_", "seconds_input"]))
+    known = ["accuracy_1", "majority_32", "copy_to_4", "si_sdr_c2f", "accuracy_to_4_steps_12", "valid_loss"]
+    assert all(map(is_number_name, [*FIXED_NAMES, *known]))
+    unknown = ["", "accuracy_", "accuracy_0", "usdr_1", "accuracy_to_", "seconds_input", "usdr_steps_", "valid_"]
+    assert not any(map(is_number_name, unknown))
 
 
 def test_every_claim_of_every_card_can_be_decided() -> None:
@@ -176,6 +196,8 @@ def test_every_claim_of_every_card_can_be_decided() -> None:
     names = [
         *FIXED_NAMES,
         *(f"{kind}_{way}{k}" for kind in ("accuracy", "copy") for way in ("", "to_") for k in range(1, 9)),
+        *(f"{metric}_given_1" for metric in METRICS),
+        "valid_coarse_accuracy_at_50",
     ]
     numbers = {name: dict.fromkeys(names, 0.5) for name in ids}
     for group in read_catalogue().values():

@@ -20,6 +20,8 @@ from experiments.report.training_wording import (
     trains_codec,
     trains_decoder,
 )
+from token_models.training.config import TokenTrainingConfig
+from token_models.translation.config import TranslationConfig
 
 
 def finetuning(**settings: Any) -> dict[str, Any]:
@@ -199,3 +201,76 @@ def test_a_bridge_that_gives_both_is_said_to_prefer_codes() -> None:
     bridge = {"kind": "rotary", "gives": "both", "codebooks": 2}
     text = describe(finetuning(bridge=bridge, losses={"latent_mse": 1.0, "softmax": 1.0}))
     assert "and to prefer some codes near them" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (
+            {
+                "coarse": {"codebooks": 4},
+                "fine": {"known": 4},
+                "fine_seconds": 1,
+                "input": "separated/rough",
+                "given": [1, 4],
+            },
+            "A masked transformer learns to write the tokens of the clean bass, the first 4 codebooks of them, and a "
+            "second one those behind. It is shown nothing else, and keeps the first codebook of its input; the codec's "
+            "own decoder makes its tokens audible.",
+        ),
+        (
+            {
+                "stem": "drums",
+                "input": "separated/rough",
+                "context": "mixture",
+                "coarse": {"condition": {"tokens": True, "latents": True}},
+            },
+            "A masked transformer learns to write the tokens of the clean drums, all codebooks of them. It is shown "
+            "the tokens of the stem as separated by “rough” and the latents of the stem as separated by “rough” and "
+            "the mixture before quantisation, and begins with nothing; the codec's own decoder makes its tokens "
+            "audible.",
+        ),
+        (
+            {
+                "coarse": {"codebooks": 4},
+                "fine": {"known": 4, "near": 4, "condition": {"latents": True}},
+                "fine_seconds": 1,
+                "settle": 1,
+            },
+            "A masked transformer learns to write the tokens of the clean bass, the first 4 codebooks of them, and a "
+            "second one guesses the latents behind them, to which all other tokens are the nearest. It is shown the "
+            "latents of the mixture before quantisation, and begins with nothing; the codec's own decoder makes its "
+            "tokens audible.",
+        ),
+        (
+            {
+                "enhancer": "/runs/X9.bass-1a",
+                "sampling": {"doubt": 0.3},
+                "coarse": {"condition": {"spectrogram": True, "enhanced": True}},
+            },
+            "A masked transformer learns to write the tokens of the clean bass, all codebooks of them. It is shown a "
+            "spectrogram of the mixture and what the enhancer X9.bass-1a makes of it, and begins with the tokens of "
+            "the enhancer X9.bass-1a and writes anew the 30 % that it doubts most; the codec's own decoder makes its "
+            "tokens audible.",
+        ),
+    ],
+)
+def test_token_models_are_described(settings: dict[str, Any], text: str) -> None:
+    assert describe(to_dict(TokenTrainingConfig.model_validate({"id": "x", **settings}))) == text
+
+
+def test_translations_are_described() -> None:
+    config = TranslationConfig.model_validate({"id": "x", "input": "separated/rough", "model": {"codebooks": 2}})
+    assert describe(to_dict(config)) == (
+        "An encoder-decoder reads the tokens of the stem as separated by “rough” and learns to write those of the "
+        "clean bass, the first 2 codebooks of them, one of each codebook at a time; the codec's own decoder makes them "
+        "audible."
+    )
+
+
+def test_captions_of_what_token_models_make_on_the_way() -> None:
+    config = to_dict(TokenTrainingConfig.model_validate({"id": "x"}))
+    assert clip_caption("given_1", config) == "the first codebook kept as heard"
+    assert clip_caption("given_4", config) == "the first 4 codebooks kept as heard"
+    assert clip_caption("steps_12", config) == "in 12 steps"
+    assert clip_caption("coarse", config) and clip_caption("c2f", config)

@@ -116,14 +116,16 @@ def test_no_numbers_no_headline(results: dict):
 
 def test_the_results_table_shows_each_metric_against_both_references():
     values = {"target": {"usdr": 1.0, "mine": 2.0}, "quantized_target": {"usdr": float("nan")}}
-    results = {"rows": [{"system": "output", "role": "output", "against": values, "latent_mse": 1e-4}]}
+    results = {
+        "rows": [{"system": "output", "role": "output", "against": values, "latent_mse": 1e-4, "frechet_distance": 3.0}]
+    }
     table = results_table(results)
     assert table is not None
-    assert table.groups == [("against target", 2), ("against quantised target", 1), ("in latent space", 1)]
+    assert table.groups == [("against target", 2), ("against quantised target", 1), ("in latent space", 2)]
     assert [(col.label, col.arrow) for col in table.columns] == [
-        ("uSDR", "↑"), ("mine", ""), ("uSDR", "↑"), ("latent MSE", "↓")
+        ("uSDR", "↑"), ("mine", ""), ("uSDR", "↑"), ("latent MSE", "↓"), ("FAD", "↓"),
     ]  # fmt: skip
-    assert table.rows[0].cells == ["1.0", "2.00", "–", "1.0×10⁻⁴"]
+    assert table.rows[0].cells == ["1.0", "2.00", "–", "1.0×10⁻⁴", "3.00"]
 
 
 def test_a_recording_is_not_compared_with_itself(tmp_path):

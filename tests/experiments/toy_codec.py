@@ -62,7 +62,7 @@ class ToyCodec(Codec):
     def new_encoder(self, start: EncoderStart) -> nn.Module:
         raise NotImplementedError
 
-    def encoder_chain(self) -> list[nn.Module]:
+    def encoder_chain(self, copy: nn.Module | None = None) -> list[nn.Module]:
         raise NotImplementedError
 
     def decoder_chain(self) -> list[nn.Module]:
