@@ -81,7 +81,7 @@ class TokenModel(nn.Module):
         if config.near:
             near = min(config.near, predicted)
             preferred = min(max(0, preferring - self.known), near) if config.condition.enhanced else 0
-            self.nearness = Nearness(codec, config.dim, self.known, near, preferred)
+            self.nearness = Nearness(codec, config.dim, self.known, near, preferred, config.condition.tokens)
         if self.nearness is None:
             nn.init.normal_(self.classifier, std=config.dim**-0.5)
         else:  # what is near decides at first
@@ -103,8 +103,8 @@ class TokenModel(nn.Module):
         features = self.features(codes, mask, shown)
         start = None if shown is None else shown.start
         guess = None if self.nearness is None else self.nearness.guess(features, start)
-        preferred = None if shown is None else shown.preferred
-        return self.logits(features, mask, codes, guess, preferred), guess
+        beside = (None, None) if shown is None else (shown.preferred, shown.codes)
+        return self.logits(features, mask, codes, guess, *beside), guess
 
     def shown(self, heard: Shown | Heard | None) -> Shown | None:
         """What `condition` makes of what is heard.
@@ -147,12 +147,13 @@ class TokenModel(nn.Module):
         codes: Tensor,
         guess: Tensor | None = None,
         preferred: Tensor | None = None,
+        heard: Tensor | None = None,
     ) -> Tensor:
         """Features `[B, T, W]` to the logits of the masked cells alone, `[M, V]`, in float32.
 
         With a guess of the latents, `[B, D, T]`, codes count as near to what the codebooks before leave of it: known
-        codes, and where there is none the one that is held for the likeliest; and what an enhancer prefers, `[B, K', V,
-        T]`, is added to that.
+        codes, and where there is none the one that is held for the likeliest. To that is added what an enhancer
+        prefers, `[B, K', V, T]`, and what speaks for the input's own codes, heard `[B, K, T]`.
         """
         items, books, places = mask.nonzero(as_tuple=True)
         found = features.new_empty(len(items), self.codebook_size, dtype=torch.float32)
@@ -169,6 +170,9 @@ class TokenModel(nn.Module):
                     values = values + near.scores(k, residual[item, :, place], sure[item, place])
                     if preferred is not None and near.trust is not None and k - self.known < len(near.trust):
                         values = values + near.trust[k - self.known] * preferred[item, k, :, place].float()
+                    if heard is not None and near.log_copies is not None:
+                        own = heard[item, k, place]
+                        values = values.scatter_add(1, own.clamp(min=0)[:, None], near.for_copies(k, own))
                 found[cells] = values
             if near is not None and residual is not None and k + 1 < near.stop:
                 chosen = codes[:, k].long()

@@ -29,16 +29,22 @@ class Nearness(nn.Module):
         first: the first codebook that the model predicts.
         count: of how many codebooks, from that on, nearness counts.
         preferred: for how many of these an enhancer says what speaks for codes beside.
+        copies: whether the input's codes are shown, and speak for themselves.
 
     Attributes:
-        trust: how much that counts, for each; None where there is none.
+        trust: how much the enhancer counts, for each codebook; None where there is none.
+        log_copies: how much more likely the input's own code is, for each codebook, over `PACE`; None where it is not
+            shown.
     """
 
-    def __init__(self, codec: ResidualCodec, width: int, first: int, count: int, preferred: int = 0) -> None:
+    def __init__(
+        self, codec: ResidualCodec, width: int, first: int, count: int, preferred: int = 0, copies: bool = False
+    ) -> None:
         super().__init__()
         self._frozen = (codec,)
         self.first, self.stop = first, first + count
         self.trust = nn.Parameter(torch.ones(preferred)) if preferred else None
+        self.log_copies = nn.Parameter(torch.full((count,), 1 / PACE)) if copies else None
         self.change = nn.Linear(width, codec.latent_dim)
         nn.init.zeros_(self.change.weight)
         nn.init.zeros_(self.change.bias)
@@ -76,3 +82,8 @@ class Nearness(nn.Module):
             scores = codec.scores(k, codec.project(k, residuals.t()[None]))[0].t()
             sharpness = (PACE * self.log_sharpness[:, k - self.first]).exp()
             return scores * torch.where(sure, sharpness[0], sharpness[1])[:, None]
+
+    def for_copies(self, k: int, codes: Tensor) -> Tensor:
+        """What speaks for the input's codes `[M]` of layer `k` because they are those, in nats, `[M, 1]`; 0 for -1."""
+        assert self.log_copies is not None
+        return (PACE * self.log_copies[k - self.first] * (codes >= 0))[:, None]

@@ -235,3 +235,35 @@ def test_preferences_count_for_codebooks_that_are_predicted(tiny_codec: EncodecC
         config = TokenModelConfig.model_validate(SMALL | {"near": 3, "known": known, "condition": hears})
         nearness = TokenModel(tiny_codec, config, preferring=preferring).nearness
         assert nearness is not None and (0 if nearness.trust is None else len(nearness.trust)) == counted
+
+
+@torch.no_grad()
+def test_the_inputs_own_codes_speak_for_themselves(tiny_codec: EncodecCodec) -> None:
+    """By one nat at first; those of an item that goes without do not."""
+    model = make_model(tiny_codec, near=2, condition={"tokens": True, "drop": 0.5})
+    nearness = model.nearness
+    assert nearness is not None and nearness.log_copies is not None and model.condition is not None
+    codes = torch.randint(16, (2, 3, 12), generator=torch.Generator().manual_seed(3))
+    grid, mask = torch.zeros_like(codes), torch.ones_like(codes, dtype=torch.bool)
+    shown = model.condition(Heard(codes=codes))
+    assert torch.equal(shown.codes, codes)
+    features = model.features(grid, mask, shown)
+    guess = nearness.guess(features, shown.start)
+    silent = codes.clone()
+    silent[1] = -1
+    found, without = model.logits(features, mask, grid, guess, None, silent), model.logits(features, mask, grid, guess)
+    gained = (found - without).reshape(2, 3, 12, 16)
+    own = torch.nn.functional.one_hot(codes, 16).float()
+    # What is held for the likeliest may have changed, and with it what is left of the guess for the next codebook.
+    torch.testing.assert_close(gained[0, 0], own[0, 0], rtol=1e-4, atol=1e-4)
+    assert not gained[1].any() and not gained[0, 2].any(), "of the last codebook the classifier alone decides"
+    assert make_model(tiny_codec, condition={"latents": True}).nearness.log_copies is None  # type: ignore[union-attr]
+
+
+def test_how_much_speaks_for_a_copy_is_learnt(tiny_codec: EncodecCodec) -> None:
+    model = make_model(tiny_codec, condition={"tokens": True, "drop": 0.0})
+    codes = torch.randint(16, (2, 3, 12), generator=torch.Generator().manual_seed(3))
+    mask = torch.ones_like(codes, dtype=torch.bool)
+    model(torch.zeros_like(codes), mask, Heard(codes=codes)).logsumexp(dim=1).sum().backward()
+    assert model.nearness is not None and model.nearness.log_copies is not None
+    assert model.nearness.log_copies.grad is not None and bool(model.nearness.log_copies.grad.all())

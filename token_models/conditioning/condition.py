@@ -21,11 +21,13 @@ class Shown:
         start: latents at which a guess of the stem's begins, `[B, D, T]`: those of an enhancer, of the first input, or
             of its codes; None where nothing of that kind is heard.
         preferred: what the enhancer says for codes, `[B, K', V, T]`; None where it says nothing.
+        codes: of the input, `[B, K, T]`, -1 where an item goes without; None where they are not shown.
     """
 
     features: Tensor
     start: Tensor | None
     preferred: Tensor | None = None
+    codes: Tensor | None = None
 
 
 class Condition(nn.Module):
@@ -71,7 +73,12 @@ class Condition(nn.Module):
             features = features + self.enhanced(_there(heard.enhanced, "enhanced latents"))
         if self.spectrogram is not None:
             features = features + self.spectrogram(_there(heard.audio, "audio"))
-        shown = Shown(self.norm(features), self._start(heard), heard.preferred if self.enhanced is not None else None)
+        shown = Shown(
+            self.norm(features),
+            self._start(heard),
+            heard.preferred if self.enhanced is not None else None,
+            heard.codes if self.tokens is not None else None,
+        )
         if not self.training or self.nothing is None:
             return shown
         dropped = torch.rand(len(features), 1, 1, device=features.device) < self.drop
@@ -79,6 +86,7 @@ class Condition(nn.Module):
             torch.where(dropped, self.nothing, shown.features),
             None if shown.start is None else shown.start.masked_fill(dropped, 0.0),
             None if shown.preferred is None else shown.preferred.masked_fill(dropped[..., None], 0.0),
+            None if shown.codes is None else shown.codes.masked_fill(dropped, -1),
         )
 
     def _start(self, heard: Heard) -> Tensor | None:
