@@ -14,7 +14,7 @@ from codec_ft.codec_training.report import report_codec
 from codec_ft.codec_training.task import CodecTask
 from codec_ft.data.check import check_dataset
 from codec_ft.data.tracks import MIXTURE, split_folders
-from codec_ft.errors import UserError
+from codec_ft.errors import UserError, told_to_the_user
 from codec_ft.separation.report import report_separator
 from codec_ft.separation.task import SeparatorTask
 from codec_ft.training.checkpoint import load_checkpoint
@@ -27,8 +27,17 @@ from codec_ft.training.stem_results import report
 from codec_ft.training.stem_task import StemTask
 from codec_ft.training.task import Task
 from experiments.report.page import write_page
-from experiments.tasks import make_task
+from experiments.tasks import make_task, read_config
 from token_models.training.config import TokenTrainingConfig
+
+
+def run_command(words: list[str], *, default: str, usage: str | None) -> None:
+    """Run what a command line says, see `read_config`; `-h` shows how it is used."""
+    if {"-h", "--help"} & set(words):
+        print(usage)
+        return
+    with told_to_the_user():
+        run_experiment(read_config(words, default=default))
 
 
 def run_experiment(config: ExperimentConfig) -> RunFolder:

@@ -9,19 +9,7 @@ project, paths on the command line from here.
 
 import sys
 
-from codec_ft.errors import told_to_the_user
-from experiments.run import run_experiment
-from experiments.tasks import read_config
-
-
-def main(words: list[str]) -> None:
-    """Run what the command line says."""
-    if {"-h", "--help"} & set(words):
-        print(__doc__)
-        return
-    with told_to_the_user():
-        run_experiment(read_config(words, default="demo"))
-
+from experiments.run import run_command
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_command(sys.argv[1:], default="demo", usage=__doc__)

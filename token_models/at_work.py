@@ -41,8 +41,7 @@ def write_file(
             rate or channels, there are no such models or device, or they hear something else.
     """
     (sound, *beside), rate = _read([audio, *context], stem, overwrite)
-    trained = _load(models, device)
-    trained.steps, trained.seed = steps, seed
+    trained = _load(models, device, steps, seed)
     if not trained.listens:
         raise UserError(f"{models}: hears nothing of an input. Its models write sounds anew: use regenerate.")
     write_audio_output(stem, trained.enhance(sound, rate, beside), rate)
@@ -77,14 +76,15 @@ def regenerate_file(
         UserError: as of `write_file`, or more is to be kept than there is.
     """
     (sound, *beside), rate = _read([audio, *heard], output, overwrite)
-    trained = _load(models, device)
-    trained.steps, trained.seed = steps, seed
+    trained = _load(models, device, steps, seed)
     write_audio_output(output, trained.regenerate(sound, rate, kept, beside), rate)
 
 
-def _load(models: str, device: str) -> TrainedTokens:
+def _load(models: str, device: str, steps: int | None, seed: int) -> TrainedTokens:
     check_device(device)
-    return load_token_models(models, device)
+    trained = load_token_models(models, device)
+    trained.steps, trained.seed = steps, seed
+    return trained
 
 
 def _read(files: Sequence[Path], output: Path, overwrite: bool) -> tuple[list[np.ndarray], int]:

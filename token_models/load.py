@@ -13,6 +13,7 @@ from codec_ft.codecs.load import load_codec
 from codec_ft.codecs.residual import ResidualCodec
 from codec_ft.data.tracks import MIXTURE
 from codec_ft.errors import UserError
+from codec_ft.facts import CONFIG
 from codec_ft.finetune.load import load_enhancer
 from codec_ft.training.run_folder import RunFolder
 from codec_ft.weights import load_weights
@@ -20,7 +21,7 @@ from token_models.apply import TrainedTokens
 from token_models.conditioning.heard import Listener
 from token_models.model import TokenModel
 from token_models.sampling.config import SamplingConfig
-from token_models.save import CONFIG, EXPORTED, TokenFacts, codebook_rms, read_facts, weights_file
+from token_models.save import EXPORTED, TokenFacts, codebook_rms, read_facts, weights_file
 from token_models.vampnet.files import CODEC_FILE, VAMPNET, is_vampnet, load_vampnets
 
 logger = logging.getLogger(__name__)

@@ -4,25 +4,22 @@ The folder holds `config.json` (`TokenFacts`) and the weights of each model, `co
 fine one, `fine.safetensors`. Nothing in it can run code.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import torch
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from codec_ft.atomic import atomic_path
 from codec_ft.codecs.base import Codec
 from codec_ft.config import Config
-from codec_ft.errors import UserError
+from codec_ft.facts import load_facts, write_facts
 from codec_ft.training.stem_config import Sources
 from codec_ft.weights import save_weights
 from token_models.config import TokenModelConfig
 from token_models.model import TokenModel
 from token_models.sampling.config import SamplingConfig
 
-CONFIG = "config.json"
 EXPORTED = "tokens"
 """Folder of a run that holds its models."""
 
@@ -90,8 +87,7 @@ def save_token_models(
     """
     for name, model in models.items():
         save_weights(model, folder / weights_file(name), dtype)
-    with atomic_path(folder / CONFIG) as temporary:
-        temporary.write_text(json.dumps(facts.model_dump(), indent=1) + "\n")
+    write_facts(facts, folder)
 
 
 def read_facts(folder: Path) -> TokenFacts:
@@ -100,10 +96,4 @@ def read_facts(folder: Path) -> TokenFacts:
     Raises:
         UserError: it is broken, or that of something else than token models.
     """
-    path = folder / CONFIG
-    try:
-        return TokenFacts.model_validate_json(path.read_bytes())
-    except (ValidationError, OSError) as error:
-        problem = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        where = ".".join(map(str, problem["loc"]))
-        raise UserError(f"{path}: is not the config of token models: {where} {problem['msg']}.") from error
+    return load_facts(TokenFacts, folder, "token models")

@@ -69,8 +69,7 @@ class DecoderTask(CodecTask):
         stem = self.enhancer.stem
         if config.stem not in ("all", stem):
             raise UserError(f"stem={config.stem}: enhancer={config.enhancer} draws out the {stem}. Leave stem out.")
-        ours, theirs = load_codec(config.start).codebooks(), self.enhancer.codec.codebooks()
-        if ours.shape != theirs.shape or not torch.equal(ours, theirs):
+        if not load_codec(config.start).has_codes_of(self.enhancer.codec):
             raise UserError(
                 f"start={config.start}: has other codes than {self.enhancer.codec.name}, the codec of "
                 f"enhancer={config.enhancer}. Set start={self.enhancer.codec.name}."

@@ -149,6 +149,11 @@ class Codec(nn.Module, ABC):
     def decoder_chain(self) -> list[nn.Module]:
         """The decoder's modules in order; one after the other they are the decoder."""
 
+    def has_codes_of(self, other: "Codec") -> bool:
+        """Whether the codes of both stand for the same vectors."""
+        ours, theirs = self.codebooks(), other.codebooks()
+        return ours.shape == theirs.shape and torch.equal(ours.cpu(), theirs.cpu())
+
     def check_sample_rate(self, rate: int) -> None:
         """Refuse audio of another sample rate than the codec's, which a tensor does not show.
 

@@ -8,10 +8,11 @@ import torch
 
 from codec_ft.codecs.load import load_codec
 from codec_ft.errors import UserError
+from codec_ft.facts import CONFIG
 from codec_ft.finetune.apply import TrainedEnhancer
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.enhancer import Enhancer
-from codec_ft.finetune.save import CONFIG, DECODER, MODEL, EnhancerFacts, facts_of, read_facts
+from codec_ft.finetune.save import DECODER, MODEL, EnhancerFacts, facts_of, read_facts
 from codec_ft.finetune.task import WEIGHTS
 from codec_ft.training.run_folder import RunFolder, read_finished
 from codec_ft.weights import load_weights

@@ -4,24 +4,21 @@ The folder holds `config.json` (`EnhancerFacts`) and `model.safetensors`, the st
 `decoder.safetensors` where a decoder was trained on what this enhancer predicts. Nothing in it can run code.
 """
 
-import json
 from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field
 from torch import nn
 
-from codec_ft.atomic import atomic_path
 from codec_ft.config import Config
-from codec_ft.errors import UserError
+from codec_ft.facts import load_facts, write_facts
 from codec_ft.finetune.bridges.config import BridgeConfig
 from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.finetune.enhancer import Enhancer
 from codec_ft.training.stem_config import Sources
 from codec_ft.weights import save_weights
 
-CONFIG = "config.json"
 MODEL = "model.safetensors"
 DECODER = "decoder.safetensors"
 
@@ -75,8 +72,7 @@ def save_enhancer(
         (folder / DECODER).unlink(missing_ok=True)
     else:
         save_weights(decoder, folder / DECODER, dtype)
-    with atomic_path(folder / CONFIG) as temporary:
-        temporary.write_text(json.dumps(facts.model_dump(), indent=1) + "\n")
+    write_facts(facts, folder)
 
 
 def read_facts(folder: Path) -> EnhancerFacts:
@@ -85,10 +81,4 @@ def read_facts(folder: Path) -> EnhancerFacts:
     Raises:
         UserError: it is broken, or that of something else than an enhancer.
     """
-    path = folder / CONFIG
-    try:
-        return EnhancerFacts.model_validate_json(path.read_bytes())
-    except (ValidationError, OSError) as error:
-        problem = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        where = ".".join(map(str, problem["loc"]))
-        raise UserError(f"{path}: is not the config of an enhancer: {where} {problem['msg']}.") from error
+    return load_facts(EnhancerFacts, folder, "an enhancer")

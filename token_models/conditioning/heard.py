@@ -124,8 +124,7 @@ def check_same_codes(codec: Codec, other: TrainedModel, key: str) -> None:
     Raises:
         UserError: names the key of the configuration that asks for it.
     """
-    ours, theirs = codec.codebooks(), other.codec.codebooks()
-    if ours.shape != theirs.shape or not torch.equal(ours.cpu(), theirs.cpu()):
+    if not codec.has_codes_of(other.codec):
         raise UserError(
             f"{key}={other.name}: was trained for {other.codec.name}, whose codes are not those of codec={codec.name}. "
             f"Set codec={other.codec.name}, or take another one."

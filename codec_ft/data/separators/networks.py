@@ -3,19 +3,18 @@
 A network lies in a folder as `config.json` (`NetworkFacts`) and `model.safetensors`; nothing in it can run code.
 """
 
-import json
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from codec_ft.atomic import atomic_path
 from codec_ft.config import Config
-from codec_ft.errors import UserError
+from codec_ft.facts import load_facts, told_of, write_facts
 from codec_ft.weights import load_weights
 
 LEVEL = 0.1
@@ -94,8 +93,7 @@ def save_network(
     }
     with atomic_path(folder / "model.safetensors") as temporary:
         save_file(state, temporary, metadata={"format": "pt"})
-    with atomic_path(folder / "config.json") as temporary:
-        temporary.write_text(json.dumps(facts.model_dump(), indent=1) + "\n")
+    write_facts(facts, folder)
 
 
 def read_network(folder: Path) -> tuple[SeparatorNetwork, NetworkFacts]:
@@ -104,13 +102,8 @@ def read_network(folder: Path) -> tuple[SeparatorNetwork, NetworkFacts]:
     Raises:
         UserError: a file is missing or broken, or the weights do not fit the config.
     """
-    path = folder / "config.json"
-    try:
-        facts = NetworkFacts.model_validate_json(path.read_bytes())
+    with told_of(folder, "a separator"):
+        facts = load_facts(NetworkFacts, folder, "a separator")
         network = make_network(facts)
-    except (ValidationError, OSError) as error:
-        problem = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        where = ".".join(map(str, problem["loc"]))
-        raise UserError(f"{path}: is not the config of a separator: {where} {problem['msg']}.") from error
     load_weights(network, folder / "model.safetensors")
     return network.eval(), facts
