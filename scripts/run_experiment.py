@@ -99,16 +99,16 @@ def table(
     scale: ScaleOption = "demo",
     out: Annotated[Path, typer.Option(help="the file")] = Path("RESULTS.md"),
 ) -> None:
-    """Write the table of results from the run folders, beside what the thesis found."""
+    """Write the table of results from the run folders, beside what the thesis found.
+
+    Beside it lie its numbers, as .json. Runs that do not lie here are told from there, if their settings are the same.
+    """
     from experiments.registry.catalogue import EVERYTHING, choose
-    from experiments.results_table.entries import read_sections
-    from experiments.results_table.markdown import write_table
+    from experiments.results_table.make import make_table
 
     with told_to_the_user():
         names, overrides = _split(words or [])
-        sections = read_sections(choose(names or [EVERYTHING]), overrides, scale)
-        write_table(sections, out, scale=scale, overrides=overrides)
-    print(out)
+        print(make_table(choose(names or [EVERYTHING]), out, scale=scale, overrides=overrides))
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:

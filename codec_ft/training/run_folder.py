@@ -63,7 +63,12 @@ class RunFolder:
 
 def run_path(config: RunConfig) -> Path:
     """The run folder of a configuration."""
-    return config.run or config.runs / f"{config.id}-{config_hash(config)}"
+    return config.run or config.runs / run_name(config)
+
+
+def run_name(config: RunConfig) -> str:
+    """The name of a configuration's run, which no other configuration has."""
+    return f"{config.id}-{config_hash(config)}"
 
 
 def open_run(config: RunConfig) -> RunFolder:

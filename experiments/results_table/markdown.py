@@ -85,13 +85,13 @@ def _conditions(entries: Sequence[Entry], overrides: Sequence[str]) -> str:
         f"{_span(part.seconds for part in data)} s",
         f"Adam {_span(part.optimizer.learning_rate for part in train)}",
     ]
-    if done := [entry.results for entry in entries if entry.numbers is not None]:
-        seconds = sum(entry.numbers.get("seconds", 0.0) for entry in entries if entry.numbers is not None)
+    if done := [entry.record for entry in entries if entry.record is not None and entry.record.numbers is not None]:
+        seconds = sum((record.numbers or {}).get("seconds", 0.0) for record in done)
         lines += [
-            f"measured on {_span(int(results.get('excerpts', 0)) for results in done)} excerpts of "
-            f"{_span(results.get('excerpt_seconds', 0) for results in done)} s of the split "
+            f"measured on {_span(record.excerpts for record in done)} excerpts of "
+            f"{_span(record.excerpt_seconds for record in done)} s of the split "
             f"{_listed(part.report_split for part in data)}, or of the song or segment that was learnt",
-            f"on {_listed(str(results.get('device')) for results in done)}",
+            f"on {_listed(record.device for record in done)}",
             f"{show_duration(seconds)} of training",
         ]
     if changes := [word for word in overrides if not word.startswith(PLACES)]:
@@ -116,8 +116,8 @@ def _section(section: Section, scale: ScaleName) -> list[str]:
     card = section.group.card
     if card is None:
         (entry,) = section.entries
-        found = [f"- {' '.join(str(sentence).split())}" for sentence in entry.results.get("findings", [])]
-        told = "\n".join(found) if entry.state.kind == "finished" else f"{_capital(_state(entry))}."
+        found = [f"- {' '.join(sentence.split())}" for sentence in (entry.record.findings if entry.record else [])]
+        told = "\n".join(found) if entry.record else f"{_capital(_state(entry))}."
         return [f"## {section.group.name}", f"**{section.group.title}.**", told]
     head = [f"## {section.group.name}", f"**{card.title}.** {_capital(card.source)}."]
     if card.left_out:

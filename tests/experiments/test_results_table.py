@@ -1,6 +1,7 @@
 """The table of results, from made-up run folders."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from experiments.registry.catalogue import choose
 from experiments.registry.resolve import resolve
 from experiments.registry.state import record_failure
 from experiments.results_table.entries import read_sections
+from experiments.results_table.make import make_table
 from experiments.results_table.markdown import MARK, render_table, write_table
 
 Finish = Callable[..., Path]
@@ -205,3 +207,62 @@ def test_what_the_demo_does_not_show_is_told_with_its_reason(
 def test_the_table_of_the_project_gives_a_reason_wherever_something_is_not_shown() -> None:
     rows = [row for row in (PROJECT / "RESULTS.md").read_text().splitlines() if "| **not shown**" in row]
     assert rows and all(len(row.rpartition("| **not shown**. ")[2]) > 20 for row in rows)
+
+
+def test_the_table_stays_where_run_folders_do_not(finish: Finish, words: list[str], tmp_path: Path) -> None:
+    """The numbers beside it make the same table again, of runs of the same settings; they are never thrown away."""
+    out, numbers = tmp_path / "table.md", tmp_path / "table.json"
+    finish("M1.bass", usdr=5.00004)
+    finish("A1", findings=["Bass 18.9 dB."])
+    chosen = choose(["A", "M1", "M2"])
+    assert make_table(chosen, out, scale="demo", overrides=words) == f"{out}: 2 finished runs"
+    first = out.read_bytes()
+    shutil.rmtree(tmp_path / "runs")
+    assert make_table(chosen, out, scale="demo", overrides=words).endswith(f"2 finished runs, 2 of them from {numbers}")
+    assert out.read_bytes() == first
+    (name,) = [name for name in json.loads(numbers.read_text()) if name.startswith("M1.bass-")]
+    assert json.loads(numbers.read_text())[name]["numbers"]["usdr"] == 5.00004
+
+    finish("M1.drums", usdr=6.0)
+    told = make_table(choose(["M1"]), out, scale="demo", overrides=words)
+    assert told == f"{out}: 2 finished runs, 1 of them from {numbers}"
+    assert "`5.0 > -1.5 + 3 and 6.0 > -1.5 + 3` | **shown** |" in out.read_text()
+    others = [*words, "train.steps=9"]
+    assert make_table(choose(["M1"]), out, scale="demo", overrides=others) == f"{out}: 0 finished runs"
+    assert len(json.loads(numbers.read_text())) == 3
+    make_table(chosen, out, scale="demo", overrides=words)
+    assert "**3 of 12 experiments" in out.read_text() and "- Bass 18.9 dB." in out.read_text()
+
+
+def test_a_run_that_lies_here_is_told_and_not_what_is_known_of_it(
+    finish: Finish, words: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "table.md"
+    folder = finish("M1.bass", usdr=5.0)
+    make_table(choose(["M1"]), out, scale="demo", overrides=words)
+    shutil.rmtree(folder)
+    finish("M1.bass", usdr=7.0)
+    make_table(choose(["M1"]), out, scale="demo", overrides=words)
+    assert line(out.read_text(), "`M1.bass`")[4] == "**7.0**"
+    (folder / "results.json").unlink()
+    make_table(choose(["M1"]), out, scale="demo", overrides=words)
+    assert line(out.read_text(), "`M1.bass`")[4] == "**7.0**"
+
+
+@pytest.mark.parametrize("text", ['{"M1.bass-1": {', "[]", '{"M1.bass-1": {"number": 1}}'])
+def test_other_numbers_are_left_as_they_are(words: list[str], tmp_path: Path, text: str) -> None:
+    out, numbers = tmp_path / "table.md", tmp_path / "table.json"
+    numbers.write_text(text)
+    with pytest.raises(UserError, match=r"table\.json: does not hold the numbers of a table of results"):
+        make_table(choose(["M1"]), out, scale="demo", overrides=words)
+    assert numbers.read_text() == text and not out.exists()
+    with pytest.raises(UserError, match=r"table\.json: is where its numbers are written.* such as table\.md"):
+        make_table(choose(["M1"]), numbers, scale="demo", overrides=words)
+
+
+def test_the_table_of_the_project_is_that_of_its_numbers_and_cards(words: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "RESULTS.md"
+    shutil.copy(PROJECT / "RESULTS.json", tmp_path)
+    make_table(choose(["all"]), out, scale="demo", overrides=words)
+    assert out.read_text() == (PROJECT / "RESULTS.md").read_text(), "run scripts/run_experiment.py table"
+    assert (tmp_path / "RESULTS.json").read_text() == (PROJECT / "RESULTS.json").read_text()
