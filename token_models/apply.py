@@ -11,7 +11,6 @@ from codec_ft.codecs.long import decode_long, encode_long
 from codec_ft.errors import UserError
 from codec_ft.finetune.apply import TrainedEnhancer
 from codec_ft.finetune.trained import CHUNK_SECONDS, TrainedModel, check_chunk
-from token_models.conditioning.heard import Listener
 from token_models.masks.kept import Kept
 from token_models.model import TokenModel
 from token_models.save import TokenFacts
@@ -25,7 +24,6 @@ class TrainedTokens(TrainedModel):
         codec: the frozen codec.
         facts: what the models are.
         models: with trained weights, by name.
-        listener: what hears the input for them.
         name: what they were loaded as.
         enhancer: that of the facts.
 
@@ -41,7 +39,6 @@ class TrainedTokens(TrainedModel):
         codec: Codec,
         facts: TokenFacts,
         models: Mapping[str, TokenModel],
-        listener: Listener,
         name: str,
         enhancer: TrainedEnhancer | None = None,
     ) -> None:
@@ -50,7 +47,7 @@ class TrainedTokens(TrainedModel):
         self.models = {name: model.requires_grad_(False).eval() for name, model in models.items()}
         self.seed = 0
         self.steps: int | None = None
-        self._writer = TokenWriter(codec, facts, self.models, listener, enhancer)
+        self._writer = TokenWriter(codec, facts, self.models, enhancer)
 
     def to(self, device: torch.device | str) -> "TrainedTokens":
         """Move it."""

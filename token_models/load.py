@@ -18,7 +18,6 @@ from codec_ft.finetune.load import load_enhancer
 from codec_ft.training.run_folder import RunFolder
 from codec_ft.weights import load_weights
 from token_models.apply import TrainedTokens
-from token_models.conditioning.heard import Listener
 from token_models.model import TokenModel
 from token_models.sampling.config import SamplingConfig
 from token_models.save import EXPORTED, TokenFacts, codebook_rms, read_facts, weights_file
@@ -84,13 +83,12 @@ def _exported(folder: Path, name: str, runs: Path) -> TrainedTokens:
         raise UserError(f"{folder / CONFIG}: codec={facts.codec} is no residual codec, such as EnCodec and DAC.")
     _check_codec(folder, facts, codec)
     enhancer = load_enhancer(facts.enhancer, runs=runs) if facts.enhancer else None
-    listener = Listener(codec, [config.condition for config in facts.models.values()], enhancer)
     preferring = enhancer.preferring if enhancer is not None else 0
     models = {}
     for stage, config in facts.models.items():
         models[stage] = TokenModel(codec, config, 1 + len(facts.context), preferring)
         load_weights(models[stage], folder / weights_file(stage))
-    return TrainedTokens(codec, facts, models, listener, name, enhancer)
+    return TrainedTokens(codec, facts, models, name, enhancer)
 
 
 def _check_codec(folder: Path, facts: TokenFacts, codec: Codec) -> None:
@@ -126,4 +124,4 @@ def _vampnet(name: str) -> TrainedTokens:
         raise UserError(
             f"{name}: its files do not belong together ({error.errors()[0]['ctx']['error']}). Have you swapped them?"
         ) from error
-    return TrainedTokens(codec, facts, models, Listener(codec, []), name)
+    return TrainedTokens(codec, facts, models, name)

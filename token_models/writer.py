@@ -29,14 +29,11 @@ class Listened:
     Attributes:
         latents: of the frozen encoder for the input, `[B, D, T]`.
         codes: of the input, `[B, K, T]`.
-        draft: codes of the first codebooks that are kept, or begun with: the input's, or the enhancer's; None where
-            nothing is.
-        heard: for the models' conditions.
+        heard: for the models' conditions, and as codes that are kept or begun with.
     """
 
     latents: Tensor
     codes: Tensor
-    draft: Tensor | None
     heard: Heard
 
 
@@ -47,8 +44,10 @@ class TokenWriter:
         codec: the frozen codec.
         facts: what the models are.
         models: in `eval()`, by name.
-        listener: what hears the input for them.
         enhancer: that of the facts, whose codes are given in place of the input's.
+
+    Attributes:
+        listener: what hears the input for the models.
 
     Raises:
         UserError: the enhancer writes fewer codebooks than are to be given, or those of another codec.
@@ -59,10 +58,9 @@ class TokenWriter:
         codec: Codec,
         facts: TokenFacts,
         models: Mapping[str, TokenModel],
-        listener: Listener,
         enhancer: TrainedEnhancer | None = None,
     ) -> None:
-        self.codec, self.facts, self.listener, self.enhancer = codec, facts, listener, enhancer
+        self.codec, self.facts, self.enhancer = codec, facts, enhancer
         sampling = {"coarse": facts.sampling, "fine": facts.fine_sampling}
         if enhancer is not None:
             check_same_codes(codec, enhancer, "enhancer")
@@ -83,6 +81,9 @@ class TokenWriter:
                     f"sampling.doubt: enhancer={enhancer.name} writes {written} of {max(doubting)} codebooks only. Set "
                     "it to null where there is no draft."
                 )
+        begins = any(facts.given) or any(sampling[name].doubt is not None for name in models)
+        conditions = [config.condition for config in facts.models.values()]
+        self.listener = Listener(codec, conditions, enhancer, drafts=begins)
         most = max(model.n_codebooks for model in models.values())
         if max(facts.given) > most:
             raise UserError(f"given={max(facts.given)}: the models have {most} codebooks. Give as many or fewer.")
@@ -113,17 +114,10 @@ class TokenWriter:
     @torch.no_grad()
     def listen(self, audio: Tensor, context: Tensor | None = None) -> Listened:
         """Hear audio `[B, 1, N]` and what is beside it, `[B, n, N]`."""
-        begins = any(self.facts.given) or any(stage.sampling.doubt is not None for stage in self.stages.values())
-        enhancer = self.enhancer if begins else None
-        frozen = enhancer is not None and enhancer.frozen
-        beside = context if self.listener.reads_context or frozen else None
-        encoded = encode_each(self.codec, side_by_side(audio, beside))
+        encoded = encode_each(self.codec, side_by_side(audio, context if self.listener.reads_context else None))
         latents = encoded[:, : self.codec.latent_dim]
         codes, _ = self.codec.quantize(latents)
-        draft = codes if begins else None
-        if enhancer is not None:
-            draft = enhancer.codes(audio, context, encoded if frozen else None)
-        return Listened(latents, codes, draft, self.listener.hear(audio, context, encoded))
+        return Listened(latents, codes, self.listener.hear(audio, context, encoded))
 
     @torch.no_grad()
     def write(
@@ -137,6 +131,7 @@ class TokenWriter:
             given: of the draft, so many codebooks are kept.
             steps: of sampling, in place of those of the facts.
         """
+        draft = listened.heard.draft
         sampled, settled = list(self._in_steps(steps).items()), None
         if self.facts.settle is not None:
             *sampled, settled = sampled
@@ -145,8 +140,8 @@ class TokenWriter:
             (len(listened.codes), listened.codes.shape[-1]),
             listened.heard,
             seeds,
-            given=listened.draft[:, :given] if given and listened.draft is not None else None,
-            draft=listened.draft,
+            given=draft[:, :given] if given and draft is not None else None,
+            draft=draft,
             hop_length=self.codec.hop_length,
         )
         if settled is not None:

@@ -76,7 +76,11 @@ class TrainedEnhancer(TrainedModel):
     @torch.no_grad()
     def codes(self, audio: Tensor, context: Tensor | None = None, encoded: Tensor | None = None) -> Tensor:
         """The stem's codes `[B, K', T]`, of the codebooks that it predicts; arguments as of `latents`."""
-        return self.enhancer.codes(self.predict(audio, context, encoded), self.facts.target_codebooks)
+        return self.codes_of(self.predict(audio, context, encoded))
+
+    def codes_of(self, prediction: Prediction) -> Tensor:
+        """The codes `[B, K', T]` of what `predict` gave."""
+        return self.enhancer.codes(prediction, self.facts.target_codebooks)
 
     @torch.no_grad()
     def quantized(self, audio: Tensor, context: Tensor | None = None) -> Tensor:
@@ -88,7 +92,7 @@ class TrainedEnhancer(TrainedModel):
         """See `TrainedModel.decoded`."""
         prediction = self.predict(audio, context)
         if self.facts.decode == "codes":
-            latents = self.codec.codes_to_latents(self.enhancer.codes(prediction, self.facts.target_codebooks))
+            latents = self.codec.codes_to_latents(self.codes_of(prediction))
         else:
             latents = prediction.latents
         return self.player.decode(latents, audio.shape[-1])

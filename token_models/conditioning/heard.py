@@ -1,4 +1,4 @@
-"""What is heard of an input, in the forms that conditions read."""
+"""What is heard of an input: in the forms that conditions read, and as codes to begin with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -17,7 +17,7 @@ from token_models.config import ConditionConfig
 
 @dataclass(frozen=True)
 class Heard:
-    """An input and what is beside it, for `B` items; None where no condition reads it.
+    """An input and what is beside it, for `B` items; None where nobody reads it.
 
     Attributes:
         codes: of the input, `[B, K, T]`.
@@ -25,6 +25,7 @@ class Heard:
         audio: input and context, `[B, 1 + n, N]`.
         enhanced: latents that an enhancer makes of them, `[B, D, T]`.
         preferred: what it says for codes near them, in nats, `[B, K', V, T]`; None of one that says nothing.
+        draft: codes that may be kept as the stem's, or begun with: the enhancer's, `[B, K', T]`, or the input's.
     """
 
     codes: Tensor | None = None
@@ -32,6 +33,7 @@ class Heard:
     audio: Tensor | None = None
     enhanced: Tensor | None = None
     preferred: Tensor | None = None
+    draft: Tensor | None = None
 
     def frames(self, start: int, stop: int, hop_length: int) -> "Heard":
         """The part from frame `start` to frame `stop`."""
@@ -44,27 +46,32 @@ class Heard:
 
 
 class Listener:
-    """Hears audio as conditions want it: by the frozen codec, and an enhancer where there is one.
+    """Hears audio as conditions want it: by the frozen codec, and an enhancer where one is needed.
 
     Args:
         codec: the frozen codec.
         conditions: what is read; what only one of several wants is heard, too.
-        enhancer: is heard through where a condition says so.
+        enhancer: is heard through where a condition says so, and for a draft.
+        drafts: whether a draft is wanted.
 
     Raises:
         UserError: the enhancer is missing, or of another codec.
     """
 
     def __init__(
-        self, codec: Codec, conditions: Sequence[ConditionConfig], enhancer: TrainedEnhancer | None = None
+        self,
+        codec: Codec,
+        conditions: Sequence[ConditionConfig],
+        enhancer: TrainedEnhancer | None = None,
+        drafts: bool = False,
     ) -> None:
-        self.codec = codec
-        self.codes, self.latents, self.spectrogram, enhanced = (
+        self.codec, self.drafts = codec, drafts
+        self.codes, self.latents, self.spectrogram, self.enhanced = (
             any(getattr(condition, name) for condition in conditions)
             for name in ("tokens", "latents", "spectrogram", "enhanced")
         )
-        self.enhancer = enhancer if enhanced else None
-        if enhanced and enhancer is None:
+        self.enhancer = enhancer if self.enhanced or drafts else None
+        if self.enhanced and enhancer is None:
             raise UserError("condition.enhanced: there is no enhancer; set enhancer to a name or a run folder.")
         if enhancer is not None:
             check_same_codes(codec, enhancer, "enhancer")
@@ -72,7 +79,7 @@ class Listener:
     @property
     def reads_latents(self) -> bool:
         """Whether the frozen encoder's latents are needed."""
-        return self.codes or self.reads_context
+        return self.codes or self.reads_context or (self.drafts and self.enhancer is None)
 
     @property
     def reads_context(self) -> bool:
@@ -99,22 +106,25 @@ class Listener:
             latents: of both, one below the other, if they are known.
         """
         both = side_by_side(audio, context)
-        codes = enhanced = preferred = None
+        codes = draft = prediction = None
         with outside_autocast(audio):  # as in generation
             if latents is None and self.reads_latents:
                 latents = encode_each(self.codec, both if self.reads_context else audio)
-            if self.codes:
+            if self.codes or (self.drafts and self.enhancer is None):
                 assert latents is not None
                 codes, _ = self.codec.quantize(latents[:, : self.codec.latent_dim])
             if self.enhancer is not None:
                 prediction = self.enhancer.predict(audio, context, latents if self._goes_on else None)
-                enhanced, preferred = prediction.latents, prediction.preferences
+            if self.drafts:
+                draft = codes if self.enhancer is None or prediction is None else self.enhancer.codes_of(prediction)
+        shown = prediction if self.enhanced else None
         return Heard(
-            codes=codes,
+            codes=codes if self.codes else None,
             latents=latents if self.latents else None,
             audio=both if self.spectrogram else None,
-            enhanced=enhanced,
-            preferred=preferred,
+            enhanced=shown.latents if shown else None,
+            preferred=shown.preferences if shown else None,
+            draft=draft,
         )
 
 

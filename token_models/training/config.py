@@ -57,8 +57,9 @@ class TokenTrainingConfig(StemConfig):
         0.0,
         ge=0,
         le=1,
-        description="share of the frames in which the fine model is shown what the coarse model writes, mistakes "
-        "included, and learns the fine codes that then come nearest to the stem",
+        description="share of the frames in which the fine model is shown what it goes on from in generation, mistakes "
+        "included (what the coarse model writes or, where given keeps all coarse codes, those of the input or of the "
+        "enhancer), and learns the fine codes that then come nearest to the stem",
     )
     learn: Sources = Field([], description="stems whose codes are learnt, in turn; none: stem alone")
     given: list[Annotated[int, Field(ge=0)]] = Field(
@@ -131,9 +132,14 @@ class TokenTrainingConfig(StemConfig):
         return self
 
     @property
+    def continues_draft(self) -> bool:
+        """Whether the fine model learns to go on from codes of the input or of the enhancer."""
+        return self.coarse_errors > 0 and self.fine is not None and self.given[0] >= self.fine.known
+
+    @property
     def hears(self) -> bool:
         """Whether something of the input is needed in training."""
-        return any(stage.condition.anything for stage in self.stages.values())
+        return self.continues_draft or any(stage.condition.anything for stage in self.stages.values())
 
     @property
     def stages(self) -> dict[str, TokenModelConfig]:

@@ -59,7 +59,8 @@ class TokenStep(nn.Module):
 
         Args:
             given: the batch.
-            written: what the model before has written of it, `[B, K', T]`; None leaves its codebooks as they should be.
+            written: what the first codebooks are in generation, `[B, K', T]`: what the model before writes, or what is
+                kept of a draft; None leaves them as they should be.
         """
         n_frames = given.codes.shape[-1]
         start = int(torch.randint(n_frames - self.window + 1, ())) if n_frames > self.window else 0
@@ -123,10 +124,11 @@ class TokenStep(nn.Module):
         Args:
             codes: of the clean stem.
             latents: likewise, `[B, D, T]`.
-            written: coarse codes of the model before, `[B, K', T]`.
+            written: of the coarse codebooks at least, `[B, K', T]`.
         """
         there = torch.rand(len(codes), 1, codes.shape[-1], device=codes.device) < self.config.coarse_errors
-        coarse = torch.where(there, written, codes[:, : self.model.known])
+        known = self.model.known
+        coarse = torch.where(there, written[:, :known], codes[:, :known])
         return self.codec.complete_codes(latents, coarse, codes.shape[1])
 
     def draw_mask(self, codes: Tensor, ratio: Tensor) -> Tensor:

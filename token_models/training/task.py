@@ -61,7 +61,7 @@ class TokenTask(StemTask):
                 f"{', '.join(dict.fromkeys(sung))}. Take that of the same stem."
             )
         conditions = [stage.condition for stage in config.stages.values()]
-        self.listener = Listener(codec, conditions, self.enhancer)
+        self.listener = Listener(codec, conditions, self.enhancer, drafts=config.continues_draft)
         preferring = self.enhancer.preferring if self.enhancer is not None else 0
         steps = {name: TokenStep(codec, config, name, preferring) for name in config.stages}
         self.licence = self._begin({name: step.model for name, step in steps.items()})
@@ -87,7 +87,7 @@ class TokenTask(StemTask):
         module = self.phases["models"]
         assert isinstance(module, TokenModels)
         models = {name: step.model for name, step in module.steps()}
-        return TokenWriter(self.codec, facts_of(self.config), models, self.listener, self.enhancer)
+        return TokenWriter(self.codec, facts_of(self.config), models, self.enhancer)
 
     def to(self, device: torch.device) -> None:
         """See `Task.to`."""
@@ -199,12 +199,12 @@ class TokenModels(nn.Module):
         return [(name, step) for name, step in self.each.items() if isinstance(step, TokenStep)]
 
     def in_turn(self, given: Given) -> Iterator[tuple[str, TokenStep, Tensor | None]]:
-        """The models' steps by name, each with what the model before writes, where it is to learn from that."""
+        """The models' steps by name, each with the codes that it is to learn to go on from, if not the stem's."""
         written = None
         for name, step in self.steps():
             yield name, step, written
             if step.config.coarse_errors and name != self.steps()[-1][0]:
-                written = step.write(given)
+                written = step.write(given) if given.heard.draft is None else given.heard.draft
 
     def given(self, batch: Batch) -> Given:
         """What a batch gives them."""
@@ -231,8 +231,8 @@ def masked_metrics(step: TokenStep, given: Given, active: Tensor, written: Tenso
         step: of the model.
         given: a batch.
         active: frames that count, because the stem is not silent, `[B, T]`.
-        written: of the model before, if the model has learnt to go on from its mistakes; what then counts as right is
-            what completes them.
+        written: codes that the model has learnt to go on from, if they are not the stem's; what then counts as right
+            is what completes them.
     """
     n_items, _, n_frames = given.codes.shape
     known, window = step.model.known, min(step.window, n_frames)
