@@ -173,6 +173,27 @@ def test_a_model_tells_the_next_what_it_would_write(make_task: Callable[..., Tok
     assert torch.equal(part.codes, wanted)
 
 
+def test_the_fine_model_learns_from_the_draft_that_it_will_be_given(
+    make_task: Callable[..., TokenTask], tiny_codec_folder: Path, tmp_path: Path
+) -> None:
+    """The input's codes or the enhancer's, whatever the coarse model would write: generation keeps them."""
+    write_enhancer(tmp_path / "helper", tiny_codec_folder, input="separated/rough")
+    helper = load_enhancer(tmp_path / "helper")
+    for options in ({}, {"enhancer": str(tmp_path / "helper")}):
+        task = make_task(coarse_errors=1.0, given=[1], **options)
+        batch, given, _ = batch_and_steps(task)
+        kept = helper.codes(batch.input) if options else task.codec.quantize(task.codec.encode(batch.input))[0]
+        module = task.phases["models"]
+        assert isinstance(module, TokenModels)
+        (_, _, nothing), (_, fine, written) = module.in_turn(given)
+        assert nothing is None and written is not None and torch.equal(written, kept)
+        part = fine.part(given, 30, 90, written)
+        assert torch.equal(part.codes[:, :1], kept[:, :1, 30:90])
+        assert torch.isfinite(module(batch)["loss"])
+        separated = task.separate(module.eval(), batch.input)
+        assert separated.codes is not None and torch.equal(separated.codes[:, :1], kept[:, :1])
+
+
 def test_the_fine_model_learns_to_go_on_from_wrong_coarse_codes(make_task: Callable[..., TokenTask]) -> None:
     task = make_task(coarse_errors=0.5)
     codec, (_, given, steps) = task.codec, batch_and_steps(task)
