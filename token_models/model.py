@@ -104,7 +104,11 @@ class TokenModel(nn.Module):
         start = None if shown is None else shown.start
         guess = None if self.nearness is None else self.nearness.guess(features, start)
         beside = (None, None) if shown is None else (shown.preferred, shown.codes)
-        return self.logits(features, mask, codes, guess, *beside), guess
+        logits = self.logits(features, mask, codes, guess, *beside)
+        if self.training and self.nearness is not None:
+            # A mask may leave out all codebooks that some of these serve, but processes wait for all gradients.
+            logits = logits + 0 * sum(parameter.sum() for parameter in self.nearness.parameters())
+        return logits, guess
 
     def shown(self, heard: Shown | Heard | None) -> Shown | None:
         """What `condition` makes of what is heard.

@@ -13,8 +13,7 @@ APART = 2**26
 class Interleaved(Dataset[Item]):
     """Data sets dealt out in turn: item i is item `i // n` of data set `i % n`.
 
-    The items of each are numbered in a row, far from those of the others: what is spread evenly over the numbers is
-    then spread evenly over each data set.
+    The items of each are numbered in a row, from a multiple of `APART` on.
     """
 
     def __init__(self, parts: Sequence[Dataset[Item]]):

@@ -126,6 +126,20 @@ def test_every_weight_learns(tiny_codec: EncodecCodec) -> None:
         assert idle == []
 
 
+def test_every_weight_has_a_gradient_whatever_is_masked(tiny_codec: EncodecCodec) -> None:
+    """Several processes wait for those of all weights, and one of them may mask nothing that a weight serves."""
+    condition = {"tokens": True, "enhanced": True, "drop": 0.0}
+    config = TokenModelConfig.model_validate({**SMALL, "near": 1, "condition": condition})
+    model = TokenModel(tiny_codec, config, preferring=1).train()
+    heard = Heard(
+        codes=random_codes(1, 3, 5), enhanced=noise(1, tiny_codec.latent_dim, 5), preferred=noise(1, 1, 16, 5)
+    )
+    mask = torch.zeros(1, 3, 5, dtype=torch.bool)
+    mask[0, 2, 3] = True
+    model(random_codes(1, 3, 5), mask, heard).sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
 def test_a_known_codebook_s_mask_vector_is_never_used(tiny_codec: EncodecCodec) -> None:
     model = make_model(tiny_codec, known=2)
     model(random_codes(1, 3, 6), random_mask(1, 3, 6, known=2)).sum().backward()

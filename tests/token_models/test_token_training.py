@@ -20,10 +20,11 @@ from codec_ft.finetune.load import load_enhancer
 from codec_ft.finetune.losses.soft_labels import layer_labels
 from codec_ft.metrics.tokens import active_frames
 from experiments.run import run_experiment
-from token_models.masks.sobol import sobol_numbers
+from token_models.masks.sobol import GOLDEN, item_numbers
 from token_models.training.config import TokenTrainingConfig
 from token_models.training.loss import label_tables, masked_cross_entropy, soft_cross_entropy
 from token_models.training.task import VALIDATION_RATIOS, TokenModels, TokenTask, masked_metrics
+from token_models.windows import window_starts
 
 SMALL = {"dim": 16, "heads": 2, "layers": 1, "dropout": 0.0}
 HEARS = {**SMALL, "condition": {"latents": True, "drop": 0.0}}
@@ -205,9 +206,11 @@ def test_several_stems_are_learnt_in_turn(make_task: MakeTask) -> None:
     data = task.train_data(8)
     assert len(data) == 8  # type: ignore[arg-type]
     numbers = [data[i]["index"] for i in range(8)]
-    for i in (0, 1):  # the masked shares of each stem are spread evenly by themselves
-        shares = sobol_numbers(0, numbers[i::2])
-        assert sorted((4 * shares).long().tolist()) == [0, 1, 2, 3]
+    shares = item_numbers(0, numbers)
+    for i in (0, 1):  # those of each stem are spread evenly by themselves, turned round by another part
+        assert sorted((4 * ((shares[i::2] - i * GOLDEN) % 1)).long().tolist()) == [0, 1, 2, 3]
+    gaps = (shares[0::2] - shares[1::2]).abs()
+    assert (gaps > 0.3).all() and (gaps < 0.7).all(), "a place of two stems has two shares"
     for i, stem in enumerate(("bass", "drums")):
         expected = task.pairs(4, stem)[0]["target"]
         assert torch.equal(data[i]["target"], expected)
@@ -341,6 +344,40 @@ def test_validation_looks_at_all_of_an_excerpt_window_by_window(make_task: MakeT
     alone = masked_metrics(step, models(task).given(later), active_frames(later.target, 20))
     # Of the codec's latents those next to the cut differ: what was silence is not there.
     assert found["cross_entropy"].item() == pytest.approx(alone["cross_entropy"].item(), rel=0.2)
+
+
+@pytest.mark.parametrize("name", ["coarse", "fine"])
+def test_an_excerpt_is_validated_alike_in_any_batch(make_task: MakeTask, name: str) -> None:
+    task = make_task(fine_seconds=0.2)  # windows of 0.5 s that reach back: each frame counts once
+    step = dict(models(task).steps())[name].eval()
+    data = task.valid_data()
+    both, alone = collate([data[0], data[1]]), collate([data[1]])
+    found, wanted = (
+        masked_metrics(step, models(task).given(batch), active_frames(batch.target, 20)) for batch in (both, alone)
+    )
+    for key, value in wanted.items():
+        torch.testing.assert_close(found[key][1:], value, msg=key)
+
+
+def test_each_frame_of_an_excerpt_counts_once(make_task: MakeTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is right in the second half alone is right in half of all cells."""
+    task = make_task(fine_seconds=0.2, fine={**SMALL, "known": 2}, coarse={**SMALL, "codebooks": 2})
+    step = dict(models(task).steps())["fine"]
+    given = models(task).given(collate([task.valid_data()[0]]))
+    codes = given.codes[:, :3]
+    n_frames = codes.shape[-1]
+    assert n_frames % step.window
+    right = (torch.arange(n_frames) >= n_frames // 2).expand_as(codes)
+    said = torch.where(right, codes, (codes + 1) % 16)
+    starts = iter([start for start in window_starts(n_frames, step.window, 0) for _ in VALIDATION_RATIOS])
+
+    def knows(grid: Tensor, mask: Tensor, heard: Any = None) -> Tensor:
+        start = next(starts)
+        return 50.0 * F.one_hot(said[..., start : start + step.window][mask], 16).float()
+
+    monkeypatch.setattr(step.model, "forward", knows)
+    found = masked_metrics(step, given, torch.ones(1, n_frames, dtype=torch.bool))
+    assert found["accuracy_at_100"].item() == pytest.approx(1 - (n_frames // 2) / n_frames)
 
 
 # Configuration

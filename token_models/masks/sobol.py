@@ -12,6 +12,11 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from codec_ft.data.interleaved import APART
+
+GOLDEN = (5**0.5 - 1) / 2
+"""Multiples of it lie far from each other in 0..1, however many there are."""
+
 
 def sobol_numbers(seed: int, indices: Sequence[int] | Tensor) -> Tensor:
     """The numbers of items, `[B]` float64 in [0, 1), on the CPU or the indices' device.
@@ -41,3 +46,20 @@ def sobol_numbers(seed: int, indices: Sequence[int] | Tensor) -> Tensor:
     for bit, direction in enumerate(directions):
         numbers ^= ((gray >> bit) & 1) * direction
     return numbers.double() / 2**SobolEngine.MAXBIT
+
+
+def item_numbers(seed: int, indices: Sequence[int] | Tensor) -> Tensor:
+    """The numbers of items that may come from several data sets in turn (`Interleaved`), `[B]` float64 in [0, 1).
+
+    Each data set has the sequence from its beginning, turned round by another part of 0..1: it is spread evenly over
+    the items of each, and two items of one place have different numbers.
+
+    Args:
+        seed: of the scrambling.
+        indices: of the items, as `sobol_numbers` wants them.
+
+    Raises:
+        ValueError: see `sobol_numbers`.
+    """
+    indices = torch.as_tensor(indices)
+    return (sobol_numbers(seed, indices % APART) + GOLDEN * (indices // APART)) % 1

@@ -11,7 +11,7 @@ from codec_ft.errors import UserError
 from token_models.conditioning.heard import Heard
 from token_models.masks.random_mask import bernoulli_mask, random_mask
 from token_models.masks.schedule import cosine
-from token_models.masks.sobol import sobol_numbers
+from token_models.masks.sobol import item_numbers
 from token_models.masks.spans import span_mask
 from token_models.model import TokenModel
 from token_models.training.config import TokenTrainingConfig
@@ -66,7 +66,7 @@ class TokenStep(nn.Module):
         start = int(torch.randint(n_frames - self.window + 1, ())) if n_frames > self.window else 0
         part = self.part(given, start, min(start + self.window, n_frames), written)
         assert given.indices is not None, "training items are numbered"
-        ratio = cosine(sobol_numbers(self.config.train.seed, given.indices.cpu()))
+        ratio = cosine(item_numbers(self.config.train.seed, given.indices.cpu()))
         mask = self.draw_mask(part.codes, ratio)
         logits, guess = self.model.answer(part.codes, mask, self.heard(part))
         targets = part.codes[mask]

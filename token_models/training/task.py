@@ -224,8 +224,9 @@ class TokenModels(nn.Module):
 def masked_metrics(step: TokenStep, given: Given, active: Tensor, written: Tensor | None = None) -> dict[str, Tensor]:
     """What a model knows of masked cells, `[B]` each: cross-entropy, and accuracy by masked share.
 
-    Excerpts are looked at window by window, as in generation. Masks are drawn from a fixed seed, so that validations
-    are comparable. With everything masked the accuracy of each of the first codebooks is told, too.
+    Excerpts are looked at window by window, and each frame counts once. Masks are drawn from a fixed seed for each
+    excerpt, so that validations are comparable, whatever else is in a batch. With everything masked the accuracy of
+    each of the first codebooks is told, too.
 
     Args:
         step: of the model.
@@ -238,6 +239,7 @@ def masked_metrics(step: TokenStep, given: Given, active: Tensor, written: Tenso
     known, window = step.model.known, min(step.window, n_frames)
     sums: dict[str, Tensor] = {}
     counts: dict[str, Tensor] = {}
+    seen = 0
 
     def add(name: str, values: Tensor, items: Tensor, counted: Tensor) -> None:
         zeros = torch.zeros(n_items, device=values.device)
@@ -245,11 +247,13 @@ def masked_metrics(step: TokenStep, given: Given, active: Tensor, written: Tenso
         counts[name] = counts.get(name, zeros).index_add(0, items, counted.float())
 
     for start in window_starts(n_frames, window, 0):
-        part, there = step.part(given, start, start + window, written), active[:, start : start + window]
+        part, there = step.part(given, start, start + window, written), active[:, start : start + window].clone()
+        there[:, : max(0, seen - start)] = False  # the last window reaches back into the one before
+        seen = start + window
         n_codebooks = part.codes.shape[1]
         for ratio in VALIDATION_RATIOS:
-            generator = torch.Generator(part.codes.device).manual_seed(step.config.train.seed)
-            drawn = random_mask((n_items, n_codebooks - known, window), ratio, generator)
+            generators = [torch.Generator(part.codes.device).manual_seed(step.config.train.seed) for _ in there]
+            drawn = random_mask((n_items, n_codebooks - known, window), ratio, generators)
             mask = torch.cat([torch.zeros_like(part.codes[:, :known], dtype=torch.bool), drawn], dim=1)
             logits, targets = step.model(part.codes, mask, step.heard(part)), part.codes[mask]
             items, books, places = mask.nonzero(as_tuple=True)
