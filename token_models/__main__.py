@@ -86,7 +86,7 @@ def regenerate(
                 forgotten=forgotten,
             )  # fmt: skip
         except ValidationError as error:
-            raise UserError(f"{error.errors()[0]['ctx']['error']}.") from error
+            raise UserError(f"{error.errors()[0]['msg'].removeprefix('Value error, ')}.") from error
         regenerate_file(
             models, audio, output, kept, heard=heard, steps=steps, seed=seed, device=device, overwrite=overwrite
         )

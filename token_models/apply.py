@@ -11,6 +11,8 @@ from codec_ft.codecs.long import decode_long, encode_long
 from codec_ft.errors import UserError
 from codec_ft.finetune.apply import TrainedEnhancer
 from codec_ft.finetune.trained import CHUNK_SECONDS, TrainedModel, check_chunk
+from token_models.loudness import gain_to
+from token_models.masks.checks import check_whole
 from token_models.masks.kept import Kept
 from token_models.model import TokenModel
 from token_models.save import TokenFacts
@@ -19,6 +21,8 @@ from token_models.writer import TokenWriter
 
 class TrainedTokens(TrainedModel):
     """Writes the codes of a stem that it hears in its input, and in what was beside it in training.
+
+    All of an input is heard before its codes are written, so memory grows with the length: by some megabytes a second.
 
     Args:
         codec: the frozen codec.
@@ -62,6 +66,7 @@ class TrainedTokens(TrainedModel):
     def codes(self, audio: Tensor, context: Tensor | None = None) -> Tensor:
         """The stem's codes `[B, K', T]`; arguments as of `decoded`. Every item is drawn with the same seed."""
         self.check(audio, context)
+        self._check_settings()
         listened = self._writer.listen(audio, context)
         written = self._writer.write(listened, [self.seed] * len(audio), self.facts.given[0], self.steps)
         return list(written.values())[-1]
@@ -118,28 +123,40 @@ class TrainedTokens(TrainedModel):
                 has no length.
         """
         self._check_heard(len(heard))
+        self._check_settings()
         check_chunk(chunk_seconds)
         channels = self._channels(audio, heard, sample_rate)
+        sound = torch.stack([sources[0] for sources in channels])
+        gain = 1.0 if self.facts.loudness is None else gain_to(self.facts.loudness, sound, self.sample_rate)
         n_codebooks = max(model.n_codebooks for model in self.models.values())
         length = channels[0].shape[-1]
-        mean = torch.stack([sources[0] for sources in channels]).mean(dim=0)[None, None]
         shape, generator = (1, n_codebooks, self.codec.n_frames(length)), torch.Generator().manual_seed(self.seed)
         try:
-            mask = kept.mask(shape, mean, self.sample_rate, self.codec.hop_length, generator)
+            mask = kept.mask(shape, sound.mean(dim=0)[None, None], self.sample_rate, self.codec.hop_length, generator)
         except ValueError as error:
             raise UserError(f"{error}.") from error
         if not mask.any():
             return np.array(audio, dtype=np.float32)
         written = []
         for sources in channels:
-            sound, beside = sources[None, :1], sources[None, 1:]
-            codes = encode_long(self.codec, sound, n_codebooks, chunk_seconds=chunk_seconds)
+            beside = gain * sources[None, 1:]
+            codes = encode_long(self.codec, gain * sources[None, :1], n_codebooks, chunk_seconds=chunk_seconds)
             shown = (
                 self._writer.listener.hear(beside[:, :1], beside[:, 1:] if self.context else None) if heard else None
             )
             codes = self._writer.rewrite(codes, mask, shown, [self.seed], self.steps)
             written.append(decode_long(self.codec, codes, length, chunk_seconds=chunk_seconds)[0, 0])
-        return self._at_rate(torch.stack(written), sample_rate, audio.shape[1])
+        return self._at_rate(torch.stack(written) / gain, sample_rate, audio.shape[1])
+
+    def _check_settings(self) -> None:
+        """Refuse attributes that sampling cannot do with, before any work.
+
+        Raises:
+            ValueError: names it.
+        """
+        check_whole("seed", self.seed, 0)
+        if self.steps is not None:
+            check_whole("steps", self.steps, 1)
 
     def _check_heard(self, given: int) -> None:
         if given == len(self.hears):

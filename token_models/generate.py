@@ -10,7 +10,8 @@ from torch import Tensor
 
 from token_models.conditioning.heard import Heard
 from token_models.masks.checks import check_whole
-from token_models.model import TokenModel, check_grid
+from token_models.masks.compose import behind_known
+from token_models.model import TokenModel, check_fits
 from token_models.sampling.config import SamplingConfig
 from token_models.sampling.sample import sample
 from token_models.windows import fill_in_windows
@@ -72,17 +73,20 @@ def generate(
         ValueError: what is given or heard does not fit the models.
     """
     items, n_frames = shape
+    for name, kept in {"given": given, "draft": draft}.items():
+        if kept is not None and (kept.dim() != 3 or (len(kept), kept.shape[-1]) != shape or kept.dtype != torch.long):
+            raise ValueError(f"{name} must be codes [{items}, K, {n_frames}], got {kept.dtype} {list(kept.shape)}")
     device = next(next(iter(stages.values())).model.parameters()).device
-    written = torch.zeros(items, 0, n_frames, dtype=torch.long, device=device) if given is None else given.long()
+    written = torch.zeros(items, 0, n_frames, dtype=torch.long, device=device) if given is None else given
     found = {}
     for name, stage in stages.items():
         wanted = stage.model.n_codebooks
         known = written[:, :wanted]
         unknown = known.new_zeros(items, wanted - known.shape[1], n_frames)
         if draft is not None and stage.sampling.doubt is not None:
-            unknown = draft[:, known.shape[1] : wanted].long()
+            unknown = draft[:, known.shape[1] : wanted]
         codes = torch.cat([known, unknown], dim=1)
-        mask = torch.cat([torch.zeros_like(known, dtype=torch.bool), torch.ones_like(unknown, dtype=torch.bool)], dim=1)
+        mask = behind_known(torch.ones_like(unknown, dtype=torch.bool), known.shape[1])
         found[name] = fill(stage, codes, mask, heard, seeds, hop_length)
         written = torch.cat([found[name], written[:, wanted:]], dim=1)
     return found
@@ -98,13 +102,15 @@ def fill(
         ValueError: grid, mask or what is heard do not fit the model.
     """
     model = stage.model
-    check_grid(model, codes, mask, draft=stage.sampling.doubt is not None)
+    check_fits(model, codes, mask, draft=stage.sampling.doubt is not None)
+    if heard is not None:
+        heard.check_frames(codes.shape[-1], hop_length)
+    elif model.condition is not None:
+        raise ValueError("the model is conditioned on its input, but nothing is heard")
 
     def fill_window(part: Tensor, left: Tensor, start: int) -> Tensor:
         shown = None
-        if model.condition is not None:
-            if heard is None:
-                raise ValueError("the model is conditioned on its input, but nothing is heard")
+        if model.condition is not None and heard is not None:
             shown = model.condition(heard.frames(start, start + part.shape[-1], hop_length))
 
         def predict(grid: Tensor, masked: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ def _check_codec(folder: Path, facts: TokenFacts, codec: Codec) -> None:
 
 
 def _vampnet(name: str) -> TrainedTokens:
-    """VampNet's models, sampled as it does it: 10 s with 36 steps, then 3 s with 2."""
+    """VampNet's models, at work as there: 10 s with 36 steps, then 3 s with 2, at a loudness of -24 LUFS."""
     file = Path(name).expanduser() / CODEC_FILE
     codec = load_codec(str(file) if name != VAMPNET and file.is_file() else VAMPNET)
     models = load_vampnets(name, codec)
@@ -118,10 +118,10 @@ def _vampnet(name: str) -> TrainedTokens:
             fine_sampling=SamplingConfig(steps=2),
             seconds=10.0,
             fine_seconds=3.0,
+            loudness=-24.0,
             licence=models["coarse"].facts.licence,
         )
     except ValidationError as error:
-        raise UserError(
-            f"{name}: its files do not belong together ({error.errors()[0]['ctx']['error']}). Have you swapped them?"
-        ) from error
+        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UserError(f"{name}: its files do not belong together ({problem}). Have you swapped them?") from error
     return TrainedTokens(codec, facts, models, name)

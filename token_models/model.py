@@ -192,7 +192,7 @@ class TokenModel(nn.Module):
             raise ValueError(f"expected a mask of booleans {list(codes.shape)}, got {mask.dtype} {list(mask.shape)}")
 
 
-def check_grid(model: TokenModel, codes: Tensor, mask: Tensor, *, draft: bool = False) -> None:
+def check_fits(model: TokenModel, codes: Tensor, mask: Tensor, *, draft: bool = False) -> None:
     """Refuse a grid that a model cannot fill, before any work.
 
     Args:
@@ -205,8 +205,8 @@ def check_grid(model: TokenModel, codes: Tensor, mask: Tensor, *, draft: bool = 
         ValueError: shapes do not fit, known codes are out of range, or something is masked in the known codebooks.
     """
     model._check(codes, mask)
-    if codes.is_floating_point() or codes.dtype == torch.bool:
-        raise ValueError(f"expected codes as whole numbers, got {codes.dtype}")
+    if codes.dtype != torch.long:
+        raise ValueError(f"expected codes as whole numbers (torch.int64), got {codes.dtype}")
     known = codes if draft else codes[~mask]
     if known.numel() and not 0 <= int(known.min()) <= int(known.max()) < model.codebook_size:
         raise ValueError(

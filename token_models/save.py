@@ -45,6 +45,9 @@ class TokenFacts(Config):
     settle: int | None = Field(None, ge=0)
     seconds: float = Field(gt=0, description="length of the excerpts from which the coarse model learnt")
     fine_seconds: float = Field(gt=0, description="the same of the fine model")
+    loudness: float | None = Field(
+        None, description="LUFS of what was learnt from, to which sounds that are regenerated are brought; null: any"
+    )
     licence: str | None = Field(None, description="of the weights, where they began as those of others")
     noise_db: float = Field(20.0, description="of the input noisy, as it was in training")
 
@@ -54,8 +57,10 @@ class TokenFacts(Config):
             raise ValueError(f"coarse.known={self.coarse.known}: the coarse model begins with nothing")
         if self.fine is not None and self.fine.known != self.coarse.codebooks:
             raise ValueError(f"fine.known={self.fine.known}: is not coarse.codebooks={self.coarse.codebooks}")
-        if self.settle is not None and (self.fine is None or not self.fine.near or self.settle > self.fine.known):
-            raise ValueError(f"settle={self.settle}: does not fit the fine model")
+        if self.settle is not None and (
+            self.fine is None or not self.fine.near or not max(self.given) <= self.settle <= self.fine.known
+        ):
+            raise ValueError(f"settle={self.settle}: does not fit the fine model or given={self.given}")
         return self
 
     @property

@@ -10,6 +10,7 @@ from torch import Tensor
 from codec_ft.codecs.residual import ResidualCodec
 from token_models.conditioning.heard import Heard
 from token_models.generate import Stage
+from token_models.masks.compose import behind_known
 from token_models.windows import window_starts
 
 
@@ -33,16 +34,18 @@ def settle(stage: Stage, codec: ResidualCodec, known: Tensor, heard: Heard | Non
         raise ValueError(f"keep={keep}: only {model.known} codebooks are known")
     if known.shape[1] != model.known:
         raise ValueError(f"the model goes on from {model.known} codebooks, got {known.shape[1]}")
+    if model.nearness is None:
+        raise ValueError("the model guesses no latents: its near is 0")
     unknown = known.new_zeros(len(known), model.n_codebooks - model.known, n_frames)
     codes = torch.cat([known, unknown], dim=1)
-    mask = torch.cat([torch.zeros_like(known, dtype=torch.bool), torch.ones_like(unknown, dtype=torch.bool)], dim=1)
+    mask = behind_known(torch.ones_like(unknown, dtype=torch.bool), model.known)
     guess = torch.zeros(len(codes), codec.latent_dim, n_frames, device=codes.device)
     for start in window_starts(n_frames, stage.window, stage.overlap):
         stop = min(start + stage.window, n_frames)
-        shown = heard.frames(start, stop, codec.hop_length) if heard is not None and model.condition else None
-        found = model.answer(codes[..., start:stop], mask[..., start:stop], shown)[1]
-        if found is None:
-            raise ValueError("the model guesses no latents: its near is 0")
+        part = None if heard is None or model.condition is None else heard.frames(start, stop, codec.hop_length)
+        shown = model.shown(part)
+        features = model.features(codes[..., start:stop], mask[..., start:stop], shown)
+        found = model.nearness.guess(features, shown.start if shown else None)
         first = stage.overlap // 2 if start else 0  # as codes are written: the later window sees more of what follows
         guess[..., start + first : stop] = found[..., first:]
     if not keep:

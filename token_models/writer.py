@@ -15,7 +15,7 @@ from codec_ft.finetune.apply import TrainedEnhancer
 from codec_ft.finetune.enhancer import side_by_side
 from token_models.conditioning.heard import Heard, Listener, check_same_codes
 from token_models.generate import Stage, fill, generate
-from token_models.model import TokenModel, check_grid
+from token_models.model import TokenModel, check_fits
 from token_models.sampling.config import SamplingConfig
 from token_models.save import TokenFacts
 from token_models.settle import settle
@@ -166,10 +166,12 @@ class TokenWriter:
         Raises:
             ValueError: grid and mask are not the models'.
         """
+        if mask.shape != codes.shape or mask.dtype != torch.bool:
+            raise ValueError(f"expected a mask of booleans {list(codes.shape)}, got {mask.dtype} {list(mask.shape)}")
         stages = [stage.from_nothing() for stage in self._in_steps(steps).values()]
         hidden = [_but_known(mask, stage.model) for stage in stages]
         # Known codebooks of the last model may be masked: those before it write them.
-        check_grid(stages[-1].model, codes if codes.shape != mask.shape else codes.masked_fill(mask, 0), hidden[-1])
+        check_fits(stages[-1].model, codes.masked_fill(mask, 0), hidden[-1])
         for stage, unknown in zip(stages, hidden, strict=True):
             count = stage.model.n_codebooks
             filled = fill(stage, codes[:, :count], unknown, heard, seeds, self.codec.hop_length)

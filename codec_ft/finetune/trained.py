@@ -1,5 +1,6 @@
 """What is trained to draw out a stem, at work on audio of any rate, channels and length."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -143,5 +144,5 @@ class TrainedModel(ABC):
 
 def check_chunk(chunk_seconds: float) -> None:
     """Refuse a chunk without length, before any work."""
-    if not chunk_seconds > 0:
-        raise ValueError(f"chunk_seconds must be above 0, got {chunk_seconds}")
+    if not 0 < chunk_seconds < math.inf:
+        raise ValueError(f"chunk_seconds must be above 0 and finite, got {chunk_seconds}")

@@ -2,8 +2,10 @@
 
 import ast
 import difflib
+import math
 import operator
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -93,7 +95,7 @@ def read_claim(text: str, card: str, ids: Collection[str]) -> Claim:
             case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC:
                 check(left, "a number")
                 check(right, "a number")
-            case ast.Constant(value=value) if isinstance(value, int | float) and not isinstance(value, bool):
+            case ast.Constant(value=int() | float() as value) if not isinstance(value, bool) and math.isfinite(value):
                 pass
             case ast.Attribute() | ast.Name():
                 names.append(_name(node, card))
@@ -125,13 +127,14 @@ def decide(claim: Claim, numbers: Mapping[str, Mapping[str, float] | None]) -> V
     known = {name: value for name, value in values.items() if value is not None}
     try:
         holds = bool(_evaluate(_filled(claim, known)))
-        # Few digits read well, but what they say must be what the verdict says.
-        for digits in range(FEWEST_DIGITS, EXACT_DIGITS + 1):
-            shown = _filled(claim, {name: float(f"{value:.{digits}g}") for name, value in known.items()})
-            if _evaluate(shown) == holds:
-                break
     except ZeroDivisionError:
         return Verdict("open", "divides by zero")
+    # Few digits read well, but what they say must be what the verdict says.
+    for digits in range(FEWEST_DIGITS, EXACT_DIGITS + 1):
+        shown = _filled(claim, {name: float(f"{value:.{digits}g}") for name, value in known.items()})
+        with suppress(ZeroDivisionError):  # of so few digits
+            if _evaluate(shown) == holds:
+                break
     return Verdict("shown" if holds else "not shown", ast.unparse(shown))
 
 

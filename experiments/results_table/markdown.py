@@ -83,7 +83,8 @@ def _conditions(entries: Sequence[Entry], overrides: Sequence[str]) -> str:
         f"data {_listed(part.root.name for part in data)}",
         f"{_span(part.steps for part in train)} steps of {_span(part.batch_size for part in train)} excerpts of "
         f"{_span(part.seconds for part in data)} s",
-        f"Adam {_span(part.optimizer.learning_rate for part in train)}",
+        f"{_listed(part.optimizer.name for part in train)}, learning rate "
+        f"{_span(part.optimizer.learning_rate for part in train)}",
     ]
     if done := [entry.record for entry in entries if entry.record is not None and entry.record.numbers is not None]:
         seconds = sum((record.numbers or {}).get("seconds", 0.0) for record in done)

@@ -58,6 +58,9 @@ def test_as_many_digits_as_the_verdict_needs() -> None:
     assert verdict("song.usdr > bass.usdr", close) == Verdict("shown", "3.60002 > 3.60001")
     far = {"N3.bass": {"usdr": 3.14159}, "N3.song": {"usdr": 2.71828}}
     assert verdict("song.usdr > bass.usdr", far) == Verdict("not shown", "2.72 > 3.14")
+    alike = {"N3.bass": {"usdr": 1.0001, "accuracy_1": 1.0}, "N3.song": {"usdr": 1.0002}}
+    divided = Verdict("shown", "1.0 / (1.0002 - 1.0001) > 1")
+    assert verdict("bass.accuracy_1 / (song.usdr - bass.usdr) > 1", alike) == divided, "nothing is divided by zero"
 
 
 def test_what_is_not_known_leaves_it_open() -> None:
@@ -81,6 +84,7 @@ def test_what_is_not_known_leaves_it_open() -> None:
         ("song.usdr > 1 and bass.usdr", "'bass.usdr' is a number where a comparison belongs"),
         ("song.usdr == 1", "is not allowed"),
         ("song.usdr > True", "is not allowed"),
+        ("song.usdr > 1e400", "is not allowed"),
         ("song.usdr > '1'", "is not allowed"),
         ("song.usdr > 2 ** 99999999", "is not allowed"),
         ("__import__('os').system('true') > 1", "no experiment|not allowed"),

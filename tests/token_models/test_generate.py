@@ -116,6 +116,20 @@ def test_each_window_hears_its_own_part(tiny_codec: EncodecCodec) -> None:
     assert torch.equal(first[..., :10], second[..., :10]) and not torch.equal(first[..., 10:], second[..., 10:])
     with pytest.raises(ValueError, match="conditioned on its input, but nothing is heard"):
         fill(one, codes, mask, None, [0], 20)
+    for n_samples, form in ((380, "latents"), (500, "latents")):
+        short = listener.hear(0.3 * torch.randn(1, 1, n_samples))
+        with pytest.raises(
+            ValueError, match=rf"the grid has 20 frames, but what is heard as {form} has {n_samples // 20}"
+        ):
+            fill(one, codes, mask, short, [0], 20)
+
+
+@pytest.mark.parametrize("name", ["given", "draft"])
+def test_codes_that_are_not_of_the_grid_are_refused(tiny_codec: EncodecCodec, name: str) -> None:
+    stages = {"coarse": stage(tiny_codec, codebooks=2)}
+    for wrong in (torch.zeros(1, 1, 29).long(), torch.zeros(2, 1, 30).long(), torch.zeros(1, 1, 30)):
+        with pytest.raises(ValueError, match=rf"{name} must be codes \[1, K, 30\], got "):
+            generate(stages, (1, 30), None, [0], hop_length=20, **{name: wrong})  # type: ignore[arg-type]
 
 
 def test_steps_are_shared_by_codebooks_that_have_their_own(tiny_codec: EncodecCodec) -> None:

@@ -1,11 +1,11 @@
-"""Compositions of masks: truth tables, dropout in one direction only, and shapes that do not fit."""
+"""Compositions of masks: truth tables, known cells that are dropped, and shapes that do not fit."""
 
 import math
 
 import pytest
 import torch
 
-from token_models.masks.compose import all_of, any_of, drop_known, drop_masked, stack_codebooks
+from token_models.masks.compose import all_of, any_of, behind_known, drop_known
 from token_models.masks.structured import codebook_mask, periodic_mask, prefix_mask
 
 
@@ -34,31 +34,30 @@ def test_prompts_of_vampnet():
     assert torch.equal(any_of(prompt, codebook_mask(shape, 1)), grid(".......", "#######", "#######"))
 
 
-@pytest.mark.parametrize("drop, all_of_it", [(drop_known, True), (drop_masked, False)])
-def test_dropout_of_nothing_and_of_everything(drop, all_of_it):
+def test_dropout_of_nothing_and_of_everything():
     mask = grid("#.#.", "..##")
     before = mask.clone()
-    assert torch.equal(drop(mask, 0.0, seeded(0)), mask)
-    assert (drop(mask, 1.0, seeded(0)) == all_of_it).all()
+    assert torch.equal(drop_known(mask, 0.0, seeded(0)), mask)
+    assert drop_known(mask, 1.0, seeded(0)).all()
     assert torch.equal(mask, before)
 
 
 def test_dropout_in_one_direction():
     mask = torch.rand(3, 20, 500, generator=seeded(1)) < 0.5
     shares = torch.tensor([0.0, 0.3, 0.9])
-    more, less = drop_known(mask, shares, seeded(2)), drop_masked(mask, shares, seeded(3))
-    assert (more | ~mask).all() and (mask | ~less).all()
+    more = drop_known(mask, shares, seeded(2))
+    assert (more | ~mask).all()
     for item, share in enumerate(shares.tolist()):
         # Five standard deviations of about 5000 cells.
         assert float(more[item][~mask[item]].double().mean()) == pytest.approx(share, abs=0.035)
-        assert float((~less)[item][mask[item]].double().mean()) == pytest.approx(share, abs=0.035)
     alone = drop_known(mask[1:2], 0.3, [seeded(5)])
     assert torch.equal(drop_known(mask, shares, [seeded(4), seeded(5), seeded(6)])[1:2], alone)
 
 
-def test_coarse_and_fine():
-    coarse, fine = grid("##.."), grid(".##.", "....")
-    assert torch.equal(stack_codebooks(coarse, fine), grid("##..", ".##.", "...."))
+def test_behind_codebooks_that_are_known():
+    fine = grid(".##.", "#...")
+    assert torch.equal(behind_known(fine, 2), grid("....", "....", ".##.", "#..."))
+    assert torch.equal(behind_known(fine, 0), fine)
 
 
 def masks(*shape: int) -> torch.Tensor:
@@ -75,10 +74,9 @@ def masks(*shape: int) -> torch.Tensor:
         (lambda: all_of(masks(1, 2, 3).float()), r"torch.float32 \[1, 2, 3\]"),
         (lambda: drop_known(masks(1, 2, 3).int(), 0.5, seeded(0)), r"torch.int32 \[1, 2, 3\]"),
         (lambda: drop_known(masks(1, 2, 3), 1.5, seeded(0)), "share must be in 0..1, got 1.5"),
-        (lambda: drop_masked(masks(1, 2, 3), math.nan, seeded(0)), "got nan"),
-        (lambda: drop_masked(masks(2, 2, 3), torch.tensor([0.1]), seeded(0)), r"each of 2 items, got \[1\]"),
-        (lambda: stack_codebooks(masks(1, 2, 3), masks(1, 2, 4)), r"\[1, 2, 3\] and \[1, 2, 4\]"),
-        (lambda: stack_codebooks(masks(1, 2, 3), masks(2, 5, 3)), r"\[1, 2, 3\] and \[2, 5, 3\]"),
+        (lambda: drop_known(masks(1, 2, 3), math.nan, seeded(0)), "got nan"),
+        (lambda: drop_known(masks(2, 2, 3), torch.tensor([0.1]), seeded(0)), r"each of 2 items, got \[1\]"),
+        (lambda: behind_known(masks(1, 2, 3).float(), 1), r"torch.float32 \[1, 2, 3\]"),
     ],
 )
 def test_bad_input(make, message):

@@ -12,11 +12,16 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from codec_ft.audio.files import read_audio, write_audio
+from codec_ft.codecs.base import Codec
 from codec_ft.codecs.encodec import EncodecCodec
+from codec_ft.codecs.long import encode_long
 from codec_ft.errors import UserError
+from codec_ft.metrics.loudness import integrated_loudness
+from token_models import apply
 from token_models.__main__ import app
 from token_models.apply import TrainedTokens
 from token_models.load import load_token_models
+from token_models.loudness import gain_to
 from token_models.masks.kept import Kept
 from token_models.model import TokenModel
 from token_models.save import TokenFacts, save_token_models
@@ -75,6 +80,8 @@ def test_what_is_kept_is_what_was_said() -> None:
     assert kept_frames(onsets=3) == [], "silence has no onsets"
     assert kept_frames(prefix=1.0) == list(range(10))
     assert kept_frames(prefix=1.0, forgotten=1.0) == []
+    halves = Kept(prefix=0.1, suffix=0.2).mask((1, 3, 3), torch.zeros(1, 1, 3 * HOP), 200, HOP, torch.Generator())
+    assert not halves.any(), "0.1 + 0.2 is a little more than 0.3"
     with pytest.raises(ValueError, match=r"prefix=1\.1 and suffix=0 seconds are more than the 1 s that there are"):
         kept_frames(prefix=1.1)
 
@@ -109,6 +116,10 @@ def test_what_is_not_masked_stays_and_the_rest_is_written(deaf: TrainedTokens) -
     assert torch.equal(deaf._writer.rewrite(codes, mask, None, [0], 1), deaf._writer.rewrite(codes, mask, None, [0], 1))
     with pytest.raises(ValueError, match=r"expected a mask of booleans \[1, 3, 60\], got torch.bool \[1, 3, 59\]"):
         deaf._writer.rewrite(codes, mask[..., 1:], None, [0])
+    with pytest.raises(ValueError, match=r"expected a mask of booleans \[1, 3, 60\], got torch.bool \[1, 6, 60\]"):
+        deaf._writer.rewrite(codes, torch.cat([mask, mask], dim=1), None, [0])
+    with pytest.raises(ValueError, match=r"expected a mask of booleans \[1, 3, 60\], got torch.float32"):
+        deaf._writer.rewrite(codes, mask.float(), None, [0])
     with pytest.raises(ValueError, match=r"expected codes \[B, 3, T\]"):
         deaf._writer.rewrite(codes[:, :2], mask[:, :2], None, [0])
     with pytest.raises(ValueError, match=r"known codes must lie in 0\.\.15"):
@@ -147,6 +158,48 @@ def test_a_chunk_without_length_is_refused_before_any_work(deaf: TrainedTokens) 
     ):
         with pytest.raises(ValueError, match="chunk_seconds must be above 0"):
             work()
+    with pytest.raises(ValueError, match="chunk_seconds must be above 0 and finite, got inf"):
+        deaf.enhance(sound(), 8000, chunk_seconds=float("inf"))
+
+
+@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("seed", -1), ("seed", 0.5)])
+def test_settings_that_nothing_can_be_drawn_with_are_refused_before_any_work(
+    deaf: TrainedTokens, monkeypatch: pytest.MonkeyPatch, name: str, value: float
+) -> None:
+    setattr(deaf, name, value)
+    monkeypatch.setattr(deaf.codec, "encode", None)
+    for work in (lambda: deaf.enhance(sound(), 8000), lambda: deaf.regenerate(sound(), 8000, Kept())):
+        with pytest.raises(ValueError, match=f"{name} must be a whole number .* got {value}"):
+            work()
+
+
+def test_a_sound_is_heard_at_the_loudness_that_was_learnt(deaf: TrainedTokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its codes are the same at any level, and it comes back at its own."""
+    deaf.facts = deaf.facts.model_copy(update={"loudness": -24.0})
+    heard = []
+
+    def listen(codec: Codec, audio: Tensor, *options: int, **more: float) -> Tensor:
+        heard.append(audio)
+        return encode_long(codec, audio, *options, **more)
+
+    monkeypatch.setattr(apply, "encode_long", listen)
+    audio, kept = sound(1.0, channels=2), Kept(period=2)
+    loud, quiet = (deaf.regenerate(gain * audio, 8000, kept) for gain in (1.0, 0.01))
+    np.testing.assert_allclose(100 * quiet, loud, rtol=1e-3, atol=1e-4)
+    both = torch.cat([channel[0] for channel in heard[:2]])
+    assert integrated_loudness(both, 8000) == pytest.approx(-24.0, abs=0.5), "both channels together"
+    silent = deaf.regenerate(0 * audio, 8000, kept)
+    assert np.isfinite(silent).all()
+
+
+def test_the_gain_stops_at_the_peak() -> None:
+    """A click of any level is hardly loud; silence has no loudness."""
+    tone = 0.1 * torch.sin(torch.arange(16000) * 0.5)[None]
+    assert integrated_loudness(gain_to(-24.0, tone, 8000) * tone, 8000) == pytest.approx(-24.0, abs=0.05)
+    click = torch.zeros(1, 16000)
+    click[0, 100] = 0.5
+    assert gain_to(-24.0, click, 8000) == pytest.approx(2.0)
+    assert gain_to(-24.0, torch.zeros(1, 16000), 8000) == 1.0
 
 
 def test_models_that_hear_are_shown_what_they_hear(hearing: TrainedTokens, deaf: TrainedTokens) -> None:
@@ -171,6 +224,7 @@ def test_a_folder_of_vampnets_files_is_loaded_as_a_whole(tmp_path: Path, caplog:
         vampnet.write(tmp_path / "files" / f"{kind}.pth", vampnet.random_state(sizes), sizes)
     models = load_token_models(tmp_path / "files")
     assert "CC BY-NC-SA 4.0" in caplog.text and models.facts.licence == "CC BY-NC-SA 4.0"
+    assert models.facts.loudness == -24.0
     assert {name: model.n_codebooks for name, model in models.models.items()} == {"coarse": 4, "fine": 14}
     assert not models.hears and (models.facts.sampling.steps, models.facts.fine_sampling.steps) == (36, 2)
     models.steps = 2
@@ -228,6 +282,7 @@ def test_the_commands(hearing: TrainedTokens, deaf: TrainedTokens, tmp_path: Pat
             "codebooks=9: there are 3; keep as many or fewer",
         ),
         (["regenerate", "song.wav", "stem.wav", "--width", "2"], "width is of no use without period"),
+        (["regenerate", "song.wav", "stem.wav", "--prefix", "inf"], "Input should be a finite number"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_told(

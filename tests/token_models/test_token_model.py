@@ -1,5 +1,6 @@
 """The transformer over the code grid: what it looks at, what it gives, and what it refuses."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,12 @@ from codec_ft.finetune.load import load_enhancer
 from token_models.conditioning.heard import Heard, Listener
 from token_models.config import ConditionConfig, TokenModelConfig
 from token_models.embedding import CodeEmbedding, LearnedEmbedding, codec_tables
-from token_models.model import TokenModel, check_grid
+from token_models.generate import Stage, fill
+from token_models.model import TokenModel, check_fits
+from token_models.sampling.config import SamplingConfig
 
 SMALL = {"dim": 16, "heads": 2, "layers": 2, "dropout": 0.0}
+ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 
 def make_model(codec: EncodecCodec, inputs: int = 1, **options: object) -> TokenModel:
@@ -140,6 +144,27 @@ def test_every_weight_has_a_gradient_whatever_is_masked(tiny_codec: EncodecCodec
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_GPU)])
+@pytest.mark.parametrize("join", ["add", "cross"])
+def test_a_model_in_half_precision_learns_and_writes(tiny_codec: EncodecCodec, device: str, join: str) -> None:
+    """As under mixed precision on a GPU: logits and loss are single, all weights have gradients, codes are codes."""
+    condition = {"tokens": True, "latents": True, "join": join, "drop": 0.0}
+    codec = copy.deepcopy(tiny_codec).to(device)
+    model = make_model(codec, known=1, near=2, condition=condition).train().to(device)
+    config = ConditionConfig.model_validate(condition)
+    codes, mask = random_codes(2, 3, 20).to(device), random_mask(2, 3, 20, known=1).to(device)
+    with torch.autocast(device, torch.bfloat16):
+        heard = Listener(codec, [config]).hear(noise(2, 1, 400).to(device))
+        logits = model(codes, mask, heard)
+        loss = torch.nn.functional.cross_entropy(logits, codes[mask])
+    assert logits.dtype == loss.dtype == torch.float32 and bool(torch.isfinite(loss))
+    loss.backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    found = fill(Stage(0, model.eval(), SamplingConfig(steps=3), 8, 2), codes, mask, heard, [0, 1], 20)
+    assert found.device == codes.device and torch.equal(found[~mask], codes[~mask])
+    assert int(found.min()) >= 0 and int(found.max()) < 16
+
+
 def test_a_known_codebook_s_mask_vector_is_never_used(tiny_codec: EncodecCodec) -> None:
     model = make_model(tiny_codec, known=2)
     model(random_codes(1, 3, 6), random_mask(1, 3, 6, known=2)).sum().backward()
@@ -153,7 +178,10 @@ def test_a_known_codebook_s_mask_vector_is_never_used(tiny_codec: EncodecCodec) 
         (lambda codes, mask: (codes[..., :0], mask[..., :0]), "with B, T > 0"),
         (lambda codes, mask: (codes, mask[..., :3]), r"expected a mask of booleans \[2, 3, 5\], got .* \[2, 3, 3\]"),
         (lambda codes, mask: (codes, mask.long()), "got torch.int64"),
-        (lambda codes, mask: (codes.float(), mask), "expected codes as whole numbers, got torch.float32"),
+        (
+            lambda codes, mask: (codes.float(), mask),
+            r"expected codes as whole numbers \(torch.int64\), got torch.float32",
+        ),
         (lambda codes, mask: (codes + 16, mask), r"known codes must lie in 0\.\.15, got 16"),
         (lambda codes, mask: (codes - 16, mask), r"known codes must lie in 0\.\.15, got -16"),
         (lambda codes, mask: (codes, ~mask), "the first 1 codebooks are always known to this model"),
@@ -164,7 +192,7 @@ def test_a_grid_that_does_not_fit_is_refused(tiny_codec: EncodecCodec, change, m
     mask = torch.zeros(2, 3, 5, dtype=torch.bool)
     mask[:, 1:, ::2] = True
     with pytest.raises(ValueError, match=message):
-        check_grid(model, *change(torch.zeros(2, 3, 5, dtype=torch.long), mask))
+        check_fits(model, *change(torch.zeros(2, 3, 5, dtype=torch.long), mask))
 
 
 def test_a_model_that_does_not_fit_the_codec_is_refused(tiny_codec: EncodecCodec) -> None:

@@ -100,6 +100,22 @@ def test_a_new_condition_is_silent_at_first(make_config: Make, tiny_codec: Encod
     assert model.condition.norm.weight.grad is not None and model.condition.norm.weight.grad.abs().max() > 0
 
 
+def test_a_guess_that_would_begin_elsewhere_is_refused(
+    make_config: Make, tiny_codec: EncodecCodec, tiny_codec_folder: Path, tmp_path: Path
+) -> None:
+    """A model that guesses latents from nothing is another one when it is shown some."""
+    coarse = {**SMALL, "codebooks": 2, "near": 2}
+    run_experiment(make_config(run=tmp_path / "guessing", coarse=coarse, fine=None))
+    for condition in (HEARS, {"tokens": True, "drop": 0.0}):
+        config = make_config(start=str(tmp_path / "guessing"), coarse={**coarse, "condition": condition}, fine=None)
+        with pytest.raises(
+            UserError, match=r"its coarse model guesses latents without an input; .* Leave coarse\.cond"
+        ):
+            TokenTask(config, tiny_codec)
+    shown = {**coarse, "condition": {"spectrogram": True, "fft_size": 64, "drop": 0.0}}
+    TokenTask(make_config(start=str(tmp_path / "guessing"), coarse=shown, fine=None), tiny_codec)
+
+
 def test_through_adapters_little_learns_and_the_rest_stays(
     make_config: Make, tiny_codec: EncodecCodec, before: Path
 ) -> None:

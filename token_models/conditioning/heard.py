@@ -44,6 +44,19 @@ class Heard:
 
         return Heard(**{field.name: cut(field.name, getattr(self, field.name)) for field in fields(self)})
 
+    def check_frames(self, n_frames: int, hop_length: int) -> None:
+        """Refuse what is not of a grid of so many frames.
+
+        Raises:
+            ValueError: names what differs.
+        """
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                found = -(-value.shape[-1] // hop_length) if field.name == "audio" else value.shape[-1]
+                if found != n_frames:
+                    raise ValueError(f"the grid has {n_frames} frames, but what is heard as {field.name} has {found}")
+
 
 class Listener:
     """Hears audio as conditions want it: by the frozen codec, and an enhancer where one is needed.

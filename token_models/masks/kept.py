@@ -62,7 +62,7 @@ class Kept(Config):
         """
         n_codebooks, n_frames = shape[1:]
         seconds = audio.shape[-1] / sample_rate
-        if self.prefix + self.suffix > seconds:
+        if self.prefix + self.suffix > seconds + 0.5 / sample_rate:
             raise ValueError(
                 f"prefix={self.prefix:g} and suffix={self.suffix:g} seconds are more than the {seconds:g} s that there "
                 "are; keep less"

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from token_models.masks.checks import check_shape, check_share, check_whole, per_item
 from token_models.masks.noise import Generators, uniform_noise
-from token_models.masks.random_mask import smallest
 
 
 def expected_shares(n_frames: int, length: int) -> Tensor:
@@ -53,27 +52,6 @@ def span_mask(shape: Sequence[int], ratio: Tensor | float, length: int, generato
     n_spans = 1 + distances.argmin(dim=1)
     turns = _turns(shape, length, generator)
     return turns < (n_spans * length).to(turns.device)[:, None, None]
-
-
-def exact_span_mask(shape: Sequence[int], ratio: Tensor | float, length: int, generator: Generators) -> Tensor:
-    """A mask `[B, K, T]` of spans with `round(ratio * T)` frames of each codebook, at least one.
-
-    Span after span is masked, the last one only as far as is needed.
-
-    Args:
-        shape: of the grid.
-        ratio: the masked share in 0..1, of all items or of each, `[B]`.
-        length: frames of a span.
-        generator: one, or one for each item; the mask is on its device.
-
-    Raises:
-        ValueError: as `span_mask`.
-    """
-    n_items, _, n_frames = check_shape(shape)
-    ratios = per_item("ratio", check_share("ratio", ratio), n_items)
-    turns = _turns(shape, length, generator)
-    counts = (ratios * n_frames).round().clamp(min=1).to(turns.device)
-    return smallest(turns, counts)
 
 
 def _turns(shape: Sequence[int], length: int, generator: Generators) -> Tensor:

@@ -109,6 +109,12 @@ def _check(
             f"start={start}: its {name} model is shown something else. Set {name}.condition as it was there, or start "
             "from a model that is shown nothing."
         )
+    begins = config.condition.tokens or config.condition.latents or config.condition.enhanced
+    if not heard and config.near and begins:
+        raise UserError(
+            f"start={start}: its {name} model guesses latents without an input; shown one, it would begin elsewhere. "
+            f"Leave {name}.condition out, or start from a model that was trained with it or with near=0."
+        )
     if not heard and model.cross:
         raise UserError(
             f"{name}.condition.join=cross: start={start} has no layers that attend to what is heard. Set it to add."

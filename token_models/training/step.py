@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from codec_ft.codecs.residual import ResidualCodec
 from codec_ft.errors import UserError
 from token_models.conditioning.heard import Heard
+from token_models.masks.compose import behind_known
 from token_models.masks.random_mask import bernoulli_mask, random_mask
 from token_models.masks.schedule import cosine
 from token_models.masks.sobol import item_numbers
@@ -90,8 +91,7 @@ class TokenStep(nn.Module):
         window = min(self.window, found.shape[-1])
         for start in window_starts(found.shape[-1], window, 0):
             part = self.part(given, start, start + window)
-            mask = torch.ones_like(part.codes, dtype=torch.bool)
-            mask[:, : self.model.known] = False
+            mask = behind_known(torch.ones_like(part.codes[:, self.model.known :], dtype=torch.bool), self.model.known)
             likeliest = self.model(part.codes, mask, self.heard(part)).argmax(dim=-1)
             found[..., start : start + window] = part.codes.masked_scatter(mask, likeliest)
         self.model.train(training)
@@ -143,7 +143,7 @@ class TokenStep(nn.Module):
             drawn = {"random": random_mask, "bernoulli": bernoulli_mask}[options.kind](shape, ratio, generator)
         if not drawn.any():  # by itself, each cell may stay: then there is one
             drawn = random_mask(shape, ratio, generator)
-        return torch.cat([torch.zeros_like(codes[:, :known], dtype=torch.bool), drawn], dim=1)
+        return behind_known(drawn, known)
 
     def cross_entropy(self, logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
         """Of each masked cell, `[M]`, with the labels that were chosen."""

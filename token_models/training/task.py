@@ -20,6 +20,7 @@ from codec_ft.training.separation import Separation, Step
 from codec_ft.training.stem_task import StemTask
 from token_models.adapters import add_adapters, merge_adapters
 from token_models.conditioning.heard import Listener
+from token_models.masks.compose import behind_known
 from token_models.masks.random_mask import random_mask
 from token_models.model import TokenModel
 from token_models.save import EXPORTED, TokenFacts, codebook_rms, save_token_models
@@ -254,7 +255,7 @@ def masked_metrics(step: TokenStep, given: Given, active: Tensor, written: Tenso
         for ratio in VALIDATION_RATIOS:
             generators = [torch.Generator(part.codes.device).manual_seed(step.config.train.seed) for _ in there]
             drawn = random_mask((n_items, n_codebooks - known, window), ratio, generators)
-            mask = torch.cat([torch.zeros_like(part.codes[:, :known], dtype=torch.bool), drawn], dim=1)
+            mask = behind_known(drawn, known)
             logits, targets = step.model(part.codes, mask, step.heard(part)), part.codes[mask]
             items, books, places = mask.nonzero(as_tuple=True)
             counted = there[items, places]

@@ -56,16 +56,3 @@ def to_steps(codes: Tensor, pattern: Pattern) -> Tensor:
     frames = frames_of(pattern, *codes.shape[1:]).to(codes.device)
     gathered = codes.gather(2, frames.clamp(min=0).expand(len(codes), -1, -1))
     return gathered.masked_fill(frames == NOTHING, NOTHING)
-
-
-def from_steps(tokens: Tensor, pattern: Pattern) -> Tensor:
-    """The codes `[B, K, T]` of a sequence `[B, K, S]`: the inverse of `to_steps`.
-
-    Raises:
-        ValueError: no grid has so many steps in this pattern.
-    """
-    n_codebooks, n_steps = tokens.shape[1:]
-    n_frames = n_steps // n_codebooks if pattern == "flattened" else n_steps - n_codebooks + 1
-    if n_frames < 1 or int((steps := steps_of(pattern, n_codebooks, n_frames)).max()) + 1 != n_steps:
-        raise ValueError(f"no grid of {n_codebooks} codebooks makes {n_steps} steps in the pattern {pattern!r}")
-    return tokens.gather(2, steps.to(tokens.device).expand(len(tokens), -1, -1))
