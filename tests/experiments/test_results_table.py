@@ -100,7 +100,10 @@ def test_a_row_has_floors_ceiling_and_what_stands_beside(finish: Finish, words: 
         "1 min 30 s",
     ]
     assert "**1 of 1 experiments are finished." in text
-    assert "Codec `demo`; data `demo`; 400 steps of 8 excerpts of 1 s; `adam`, learning rate 0.001; measured on 6 excerpts" in text
+    assert (
+        "Codec `demo`; data `demo`; 400 steps of 8 excerpts of 1 s; `adam`, learning rate 0.001; measured on 6 excerpts"
+        in text
+    )
     assert "on `cpu`; 1 min 30 s of training." in text and "runs=" not in text
     assert "; with `train.steps=9`." in render(["N5.bass"], [*words, "train.steps=9"])
 
