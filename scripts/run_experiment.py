@@ -65,10 +65,13 @@ def run(
     scale: ScaleOption = "demo",
     launch: Annotated[
         str | None,
-        typer.Option(help='what runs the script, such as "accelerate launch" with its options (this Python)'),
+        typer.Option(
+            help='command that starts each experiment, such as "accelerate launch" with its options; default: Python'
+        ),
     ] = None,
 ) -> None:
     """Run experiments, or go on with them."""
+    from experiments.registry.before import check_before
     from experiments.registry.catalogue import choose
     from experiments.registry.queue import Queued, run_queue, summary
     from experiments.registry.resolve import resolve
@@ -79,6 +82,7 @@ def run(
         names, overrides = _split(words)
         # All are read first: a mistake in the last should not cost the time of the others.
         queued = [Queued(experiment, resolve(experiment, overrides, scale)) for experiment in choose(names)]
+        check_before(queued, overrides, scale)
         if len(queued) == 1 and launch is None:
             forget_failure(queued[0].config)
             run_here(queued[0].config)

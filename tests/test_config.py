@@ -303,6 +303,11 @@ def test_command_line_names_files_and_overrides(tmp_path: Path, monkeypatch: pyt
     assert config.data.root == PROJECT / "data" / "demo"
     with pytest.raises(UserError, match=r"dem0\.yaml: no such configuration file\. There are: .*demo"):
         read_config(["dem0"], default="demo")
+    with pytest.raises(UserError, match=r"--steps: settings are written key=value, such as train\.steps=400"):
+        read_config(["--steps", "4"], default="demo")
+    for name in ("V3", "V3.bass"):
+        with pytest.raises(UserError, match=rf"{name}: is an experiment\. Run it by: .* run {name}"):
+            read_config([name], default="demo")
     trainers = "finetune, encodec, dac, separator, masked, translate"
     with pytest.raises(UserError, match=rf"task: is None, but the trainers are {trainers}\. Set task in mine\.yaml"):
         read_config(["mine.yaml"], default="demo")

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from codec_ft.errors import UserError, told_to_the_user
 
-Models = Annotated[str, typer.Option(help="A name from the list, the folder of a run, or one with files of VampNet.")]
+Models = Annotated[str, typer.Option(help="A name from the list, or the folder of a run.")]
+AnyModels = Annotated[str, typer.Option(help="As of write; also vampnet, or a folder with its files.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the random numbers that sampling draws.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="How often each model is asked; as it was set if left out.")]
 Device = Annotated[str, typer.Option(help="cpu, or cuda where there is a GPU.")]
@@ -59,7 +60,7 @@ def write(
 def regenerate(
     audio: Annotated[Path, typer.Argument(help="The sound: of the stem that the models know, or any for VampNet.")],
     output: Annotated[Path, typer.Argument(help="The audio file to write; its suffix chooses the format.")],
-    models: Models,
+    models: AnyModels,
     heard: Annotated[list[Path], typer.Option(help="What they are shown while they write; once for each.")] = [],  # noqa: B006
     period: Annotated[int | None, typer.Option(min=1, help="Keep one of so many frames.")] = None,
     width: Annotated[int, typer.Option(min=1, help="With --period: keep so many of each instead.")] = 1,
@@ -69,7 +70,7 @@ def regenerate(
         int | None, typer.Option(min=0, help="Keep frames in which a note begins; so many after.")
     ] = None,
     codebooks: Annotated[int | None, typer.Option(min=0, help="Of kept frames, the first so many codebooks.")] = None,
-    forgotten: Annotated[float, typer.Option(min=0, max=1, help="Share of kept cells that is not kept.")] = 0.0,
+    forgotten: Annotated[float, typer.Option(min=0, max=1, help="Share of the kept cells to drop at random.")] = 0.0,
     steps: Steps = None,
     seed: Seed = 0,
     device: Device = "cpu",

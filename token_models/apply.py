@@ -163,4 +163,6 @@ class TrainedTokens(TrainedModel):
             return
         if not self.hears:
             raise UserError(f"{self.name}: hears nothing while it writes; leave out what it is to hear.")
-        raise UserError(f"{self.name}: hears {', '.join(self.hears)} while it writes; give that of the same music.")
+        raise UserError(
+            f"{self.name}: hears {', '.join(self.hears)} while it writes; give that of the same music, by --heard."
+        )

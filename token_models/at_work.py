@@ -11,6 +11,7 @@ from codec_ft.errors import UserError
 from token_models.apply import TrainedTokens
 from token_models.load import load_token_models
 from token_models.masks.kept import Kept
+from token_models.vampnet.files import is_vampnet
 
 
 def write_file(
@@ -41,8 +42,9 @@ def write_file(
             rate or channels, there are no such models or device, or they hear something else.
     """
     (sound, *beside), rate = _read([audio, *context], stem, overwrite)
-    trained = _load(models, device, steps, seed)
-    if not trained.listens:
+    # Of VampNet that is known before it is fetched.
+    trained = None if is_vampnet(models) else _load(models, device, steps, seed)
+    if trained is None or not trained.listens:
         raise UserError(f"{models}: hears nothing of an input. Its models write sounds anew: use regenerate.")
     write_audio_output(stem, trained.enhance(sound, rate, beside), rate)
 

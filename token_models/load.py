@@ -61,7 +61,11 @@ def load_token_models(
         return _vampnet(name).to(device)
     for run in (path, *([runs / name] if runs else [])):
         if RunFolder(run).config.is_file():
-            raise UserError(f"{run}: is a run without token models. Let it finish, or give the run of token models.")
+            if RunFolder(run).finished:
+                raise UserError(
+                    f"{run}: is a run of something else; token models are those of scripts/train_tokens.py."
+                )
+            raise UserError(f"{run}: is a run that is not finished. Start it again with the same command.")
     known = [*token_model_names(), VAMPNET]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]}? " if near else ". "

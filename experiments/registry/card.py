@@ -63,6 +63,7 @@ class Card(Config):
 
     title: str
     source: str = Field(description="where it is described")
+    before: str = Field("", description="what the demo scale needs first, beside data/demo; runs of others are known")
     config: Layer = Field({}, description="laid over the scale, for all variants")
     demo: Layer = Field({}, description="laid over that at the demo scale")
     full: Layer = Field({}, description="laid over that at full scale")

@@ -35,6 +35,8 @@ def describe_group(group: Group, experiments: Sequence[Experiment], scale: Scale
     stand_ins = read_scale(scale).stand_ins
     if card.left_out:
         lines.append(f"  left out: {card.left_out}")
+    if card.before and scale == "demo":
+        lines.append(f"  needs before it: {card.before}")
     for experiment in experiments:
         assert experiment.variant is not None
         changed: Layer = {}

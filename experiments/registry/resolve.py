@@ -1,6 +1,7 @@
 """From an experiment to its configuration, and from that to its run."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from codec_ft.config import Source, load_config, peek
@@ -51,12 +52,7 @@ def resolve(experiment: Experiment, overrides: Sequence[str] = (), scale: ScaleN
             return {key: named(item) for key, item in value.items()}
         if not isinstance(value, str) or not value.startswith(RUN_OF):
             return value
-        (other,) = choose([value.removeprefix(RUN_OF)])
-        try:
-            config = resolve(other, overrides, scale)
-        except UserError:
-            config = resolve(other, (), scale)
-        return run_path(config).name
+        return run_path(_with_words(value.removeprefix(RUN_OF), overrides, scale)).name
 
     parts = [
         (source[0], named(source[1])) if isinstance(source, tuple) else source for source in layers(experiment, scale)
@@ -65,6 +61,24 @@ def resolve(experiment: Experiment, overrides: Sequence[str] = (), scale: ScaleN
     if task not in ALL_SCHEMAS:
         raise UserError(f"task: is {task!r}, but there are {', '.join(ALL_SCHEMAS)}. Set task in {experiment.file}.")
     return load_config(ALL_SCHEMAS[task], parts, overrides, root=PROJECT)
+
+
+def runs_before(experiment: Experiment, overrides: Sequence[str], scale: ScaleName) -> dict[str, Path]:
+    """The experiments that a card refers to by `run:ID`, each with the run folder that `resolve` puts there.
+
+    Raises:
+        UserError: see `resolve`.
+    """
+
+    def references(value: Any) -> list[str]:
+        if isinstance(value, Mapping):
+            return [name for item in value.values() for name in references(item)]
+        return [value.removeprefix(RUN_OF)] if isinstance(value, str) and value.startswith(RUN_OF) else []
+
+    named = [
+        name for source in layers(experiment, scale) if isinstance(source, tuple) for name in references(source[1])
+    ]
+    return {name: run_path(_with_words(name, overrides, scale)) for name in named}
 
 
 def run(config: RunConfig) -> RunFolder:
@@ -77,3 +91,12 @@ def run(config: RunConfig) -> RunFolder:
         return run_tokens(config)
     assert isinstance(config, ExperimentConfig)
     return run_experiment(config)
+
+
+def _with_words(name: str, overrides: Sequence[str], scale: ScaleName) -> RunConfig:
+    """Another experiment with the same words laid over it, if they are words for it, or else with none."""
+    (other,) = choose([name])
+    try:
+        return resolve(other, overrides, scale)
+    except UserError:
+        return resolve(other, (), scale)

@@ -1,7 +1,7 @@
 """Cards, scales, IDs, and the configurations that they make."""
 
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,11 @@ from codec_ft.training.config import RunConfig
 from codec_ft.training.run_folder import RunFolder, run_path
 from experiments.places import CONFIGS, PROJECT
 from experiments.registry import catalogue, resolve
+from experiments.registry.before import check_before
 from experiments.registry.card import nested, read_card, read_scale, substituted
 from experiments.registry.catalogue import Experiment, choose, experiments, groups_of, read_catalogue
 from experiments.registry.describe import describe_config, describe_group, list_catalogue
+from experiments.registry.queue import Queued
 from experiments.registry.state import forget_failure, record_failure, state_of
 
 CARDS = ["N1", "N2", "N3", "N4", "N5", "N6", "N7", "N8", "M0", "M1", "M2", "M3", "M5", "M6", "M7"]
@@ -322,6 +324,12 @@ def test_command_lists_and_shows(command: Call) -> None:
         (["run", "N1", "train.stepz=3"], "train.stepz: unknown key in the command line; did you mean train.steps?"),
         (["run", "N3", "run=mine"], "N3.bass and N3.song would share the run folder"),
         (["run", "N3", "--launch", "no-such-launcher -x"], "--launch no-such-launcher -x: cannot be run"),
+        (["run", "Y2.drums"], "Y2.drums: goes on from X9.drums, and "),
+        (
+            ["run", "N3.song", "Y2.drums"],
+            "is not there or not finished. Run that first with the same key=value words: ",
+        ),
+        (["run", "Y1.bass", "data.extra=[nowhere]"], "nowhere is not there. It needs before it: make data (data/more"),
         (["show", "N99"], "N99: no such experiment"),
         (["table", "N99"], "N99: no such experiment"),
         (["table", "A1", "losses.softmax=1"], "A1: losses"),
@@ -336,6 +344,26 @@ def test_mistakes_are_told_in_one_line_before_anything_is_run(
     lines = [line for line in told.splitlines() if line.startswith("error: ")]
     assert status == 2 and len(lines) == 1 and message in lines[0]
     assert not (tmp_path / "runs").exists() and not (tmp_path / "RESULTS.md").exists()
+
+
+def test_runs_that_others_go_on_from_may_be_made_before_them(tmp_path: Path) -> None:
+    """Finished, earlier in the same queue, or not needed because something else was chosen."""
+    words = [f"runs={tmp_path / 'runs'}", f"data.root={tmp_path}", f"data.extra=[{tmp_path}]"]
+
+    def queue(*names: str, also: Sequence[str] = ()) -> None:
+        chosen = [*words, *also]
+        check_before([Queued(one, resolve.resolve(one, chosen)) for one in choose(names)], chosen, "demo")
+
+    with pytest.raises(UserError, match=r"Y2\.bass_mixture: goes on from X10\.bass"):
+        queue("Y2.bass_mixture")
+    queue("X10.bass", "Y2.bass_mixture")
+    with pytest.raises(UserError, match=r"Y2\.bass_mixture: goes on from X10\.bass"):
+        queue("Y2.bass_mixture", "X10.bass")
+    queue("Y2.bass_mixture", also=["enhancer=demo_bass"])
+    folder = run_path(resolve.resolve(choose(["X10.bass"])[0], words))
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text("{}")
+    queue("Y2.bass_mixture")
 
 
 def test_several_ids_are_not_for_several_processes(command: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,6 +199,7 @@ def test_a_codec_that_was_trained_again_is_told(folder: Path, tiny_codec: Encode
         ({"coarse": {**SMALL, "codebooks": 2, "known": 1}}, "coarse.known=1: the coarse model begins with nothing"),
         ({"settle": 1}, "settle=1: does not fit the fine model"),
         ({"given": [-1]}, "greater than or equal to 0"),
+        ({"given": [2], "settle": 1, "fine": {**SMALL, "known": 2, "near": 1}}, r"does not fit .* given=\[2\]"),
     ],
 )
 def test_models_that_are_no_pair_are_told(folder: Path, changes: dict[str, object], message: str) -> None:
@@ -211,10 +212,12 @@ def test_models_that_are_no_pair_are_told(folder: Path, changes: dict[str, objec
 def test_a_run_that_has_no_models_yet_is_told(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("task: masked\n")
-    with pytest.raises(UserError, match=r"is a run without token models\. Let it finish"):
+    for name, runs in ((tmp_path / "run", None), ("run", tmp_path)):
+        with pytest.raises(UserError, match=r"is a run that is not finished\. Start it again with the same command"):
+            load_token_models(name, runs=runs)
+    (tmp_path / "run" / "results.json").write_text("{}")
+    with pytest.raises(UserError, match="is a run of something else; token models are those of scripts/train_tokens"):
         load_token_models(tmp_path / "run")
-    with pytest.raises(UserError, match="is a run without token models"):
-        load_token_models("run", runs=tmp_path)
 
 
 def test_an_exported_folder_of_a_run_finds_its_enhancer(folder: Path, tiny_codec_folder: Path, tmp_path: Path) -> None:

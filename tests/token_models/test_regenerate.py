@@ -301,6 +301,8 @@ def test_models_that_hear_nothing_write_no_stem(deaf: TrainedTokens, tmp_path: P
     write_audio(tmp_path / "song.wav", sound(), 8000)
     code, told = call("write", tmp_path / "song.wav", tmp_path / "stem.wav", "--models", deaf.name)
     assert code == 2 and "hears nothing of an input. Its models write sounds anew: use regenerate" in told
+    code, told = call("write", tmp_path / "song.wav", tmp_path / "stem.wav", "--models", "vampnet")
+    assert code == 2 and "vampnet: hears nothing of an input" in told, "before anything is fetched"
 
 
 def test_a_format_that_does_not_hold_the_audio_is_told_at_once(hearing: TrainedTokens, tmp_path: Path) -> None:

@@ -421,3 +421,20 @@ def test_an_enhancer_of_another_stem_is_refused(
     with pytest.raises(UserError, match="draws out drums, but the models are to write bass"):
         TokenTask(make_config(**enhancer), tiny_codec)
     TokenTask(make_config(**enhancer, learn=["bass", "drums"]), tiny_codec)
+
+
+def test_an_enhancer_of_another_input_is_told(
+    make_config: Callable[..., TokenTrainingConfig],
+    tiny_codec: EncodecCodec,
+    tiny_codec_folder: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for heard, warnings in (("mixture", 1), ("separated/rough", 0)):
+        caplog.clear()
+        write_enhancer(tmp_path / heard, tiny_codec_folder, input=heard)
+        TokenTask(make_config(enhancer=str(tmp_path / heard), given=[1]), tiny_codec)
+        assert len(caplog.records) == warnings, heard
+    write_enhancer(tmp_path / "other", tiny_codec_folder, input="mixture")
+    TokenTask(make_config(enhancer=str(tmp_path / "other"), given=[1]), tiny_codec)
+    assert "was trained to hear mixture, and input=separated/rough is something else" in caplog.text

@@ -1,6 +1,7 @@
 """Training token models as a task of the training loop: coarse and fine side by side."""
 
 import copy
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,8 @@ from token_models.training.step import TokenStep
 from token_models.windows import window_starts
 from token_models.writer import TokenWriter
 
+logger = logging.getLogger(__name__)
+
 VALIDATION_RATIOS = (0.25, 0.5, 0.75, 1.0)
 """Masked shares at which a model is validated; the last one knows nothing but what it hears."""
 TOLD_CODEBOOKS = 4
@@ -59,7 +62,14 @@ class TokenTask(StemTask):
         if self.enhancer is not None and self.enhancer.stem not in sung:
             raise UserError(
                 f"enhancer={config.enhancer}: draws out {self.enhancer.stem}, but the models are to write "
-                f"{', '.join(dict.fromkeys(sung))}. Take that of the same stem."
+                f"{', '.join(dict.fromkeys(sung))}. Set enhancer to one that draws out {config.stem}."
+            )
+        if self.enhancer is not None and config.input != self.enhancer.input:
+            logger.warning(
+                "enhancer=%s: was trained to hear %s, and input=%s is something else",
+                config.enhancer,
+                self.enhancer.input,
+                config.input,
             )
         conditions = [stage.condition for stage in config.stages.values()]
         self.listener = Listener(codec, conditions, self.enhancer, drafts=config.continues_draft)
