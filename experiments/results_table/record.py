@@ -25,6 +25,8 @@ class Record(Config):
         excerpts: how many it was measured on.
         excerpt_seconds: how long these are.
         device: what it ran on.
+        rounded: whether the numbers are those of a table, to its digits, because the run itself was not kept; what the
+            table did not show is missing.
     """
 
     numbers: dict[str, float] | None = None
@@ -32,6 +34,7 @@ class Record(Config):
     excerpts: int = 0
     excerpt_seconds: float = 0.0
     device: str = ""
+    rounded: bool = False
 
 
 def read_record(results_file: Path, source: str | None) -> Record:
@@ -87,6 +90,6 @@ def read_records(file: Path) -> dict[str, Record]:
 
 def write_records(records: Mapping[str, Record], file: Path) -> None:
     """Write records by the names of their runs, a line each and in order, so that changes can be read."""
-    lines = [f"{json.dumps(name)}: {json.dumps(records[name].model_dump())}" for name in sorted(records)]
+    lines = [f"{json.dumps(name)}: {json.dumps(records[name].model_dump(exclude_defaults=True))}" for name in sorted(records)]
     with atomic_path(file) as temporary:
         temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
