@@ -29,8 +29,9 @@ def check_before(queued: Sequence[Queued], overrides: Sequence[str], scale: Scal
         name, config, card = entry.experiment.id, entry.config, entry.experiment.card
         if state_of(config).kind != "finished":
             values = set(map(str, flatten(to_dict(config)).values()))
-            for other, folder in runs_before(entry.experiment, overrides, scale).items():
-                if folder.name in values and other not in earlier and not RunFolder(folder).finished:
+            for other, run in runs_before(entry.experiment, overrides, scale).items():
+                folder = config.runs / run
+                if run in values and other not in earlier and not RunFolder(folder).finished:
                     same = " with the same key=value words" if overrides else ""
                     raise UserError(
                         f"{name}: goes on from {other}, and {folder} is not there or not finished. Run that "

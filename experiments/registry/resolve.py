@@ -1,7 +1,6 @@
 """From an experiment to its configuration, and from that to its run."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from codec_ft.config import Source, load_config, peek
@@ -63,8 +62,8 @@ def resolve(experiment: Experiment, overrides: Sequence[str] = (), scale: ScaleN
     return load_config(ALL_SCHEMAS[task], parts, overrides, root=PROJECT)
 
 
-def runs_before(experiment: Experiment, overrides: Sequence[str], scale: ScaleName) -> dict[str, Path]:
-    """The experiments that a card refers to by `run:ID`, each with the run folder that `resolve` puts there.
+def runs_before(experiment: Experiment, overrides: Sequence[str], scale: ScaleName) -> dict[str, str]:
+    """The experiments that a card refers to by `run:ID`, each with the name of a run folder that `resolve` puts there.
 
     Raises:
         UserError: see `resolve`.
@@ -78,7 +77,7 @@ def runs_before(experiment: Experiment, overrides: Sequence[str], scale: ScaleNa
     named = [
         name for source in layers(experiment, scale) if isinstance(source, tuple) for name in references(source[1])
     ]
-    return {name: run_path(_with_words(name, overrides, scale)) for name in named}
+    return {name: run_path(_with_words(name, overrides, scale)).name for name in named}
 
 
 def run(config: RunConfig) -> RunFolder:

@@ -90,6 +90,8 @@ def read_records(file: Path) -> dict[str, Record]:
 
 def write_records(records: Mapping[str, Record], file: Path) -> None:
     """Write records by the names of their runs, a line each and in order, so that changes can be read."""
-    lines = [f"{json.dumps(name)}: {json.dumps(records[name].model_dump(exclude_defaults=True))}" for name in sorted(records)]
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(records[name].model_dump(exclude_defaults=True))}" for name in sorted(records)
+    ]
     with atomic_path(file) as temporary:
         temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

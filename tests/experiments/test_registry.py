@@ -365,6 +365,12 @@ def test_runs_that_others_go_on_from_may_be_made_before_them(tmp_path: Path) -> 
     (folder / "results.json").write_text("{}")
     queue("Y2.bass_mixture")
 
+    # What is no word for X10 leaves it without any, but where its run lies is known.
+    bare = run_path(resolve.resolve(choose(["X10.bass"])[0]))
+    (tmp_path / "runs" / bare.name).mkdir()
+    (tmp_path / "runs" / bare.name / "results.json").write_text("{}")
+    queue("Y2.bass_mixture", also=["coarse.dim=16"])
+
 
 def test_several_ids_are_not_for_several_processes(command: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
