@@ -196,7 +196,7 @@ def read_samples(folder: Path, notes: list[str]) -> list[Sample]:
         return []
     samples = []
     tracks = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    for track in sorted(tracks, key=lambda path: _natural(path.name)):
+    for track in sorted(tracks, key=lambda path: natural(path.name)):
         sample = Sample(printable(track.name), track, _read_facts(track, notes))
         wavs = [path for path in track.glob("*.wav") if not path.name.startswith(TEMPORARY_PREFIX)]
         for path in sorted(wavs, key=_clip_rank):
@@ -228,10 +228,10 @@ def _read_facts(track: Path, notes: list[str]) -> dict[str, Any]:
     return {}
 
 
-def _clip_rank(path: Path) -> tuple[int, str]:
-    return (CLIPS.index(path.stem) if path.stem in CLIPS else len(CLIPS), path.stem)
+def _clip_rank(path: Path) -> tuple[int, list[tuple[int, int, str]]]:
+    return (CLIPS.index(path.stem) if path.stem in CLIPS else len(CLIPS), natural(path.stem))
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
+def natural(name: str) -> list[tuple[int, int, str]]:
     """Sort key that puts `track 10` after `track 2`."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name)]

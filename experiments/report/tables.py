@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from codec_ft.metrics.registry import METRICS
-from experiments.report.run_folder import Sample, finite, mapping, result_rows
+from experiments.report.run_folder import Sample, finite, mapping, natural, result_rows
 from experiments.report.wording import (
     CLIP_LABELS,
     LEADING_METRICS,
@@ -178,7 +178,7 @@ def token_table(tokens: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[st
 
     Codebooks for which a row has no number, since a model predicts the first ones only, get a dash.
     """
-    names = [*TOKEN_ROWS, *sorted(tokens.keys() - TOKEN_ROWS.keys())]
+    names = [*TOKEN_ROWS, *sorted(tokens.keys() - TOKEN_ROWS.keys(), key=natural)]
     found = {name: tokens[name] for name in names if isinstance(tokens.get(name), list) and tokens[name]}
     most = max(map(len, found.values()), default=0)
     rows = []

@@ -162,3 +162,8 @@ def test_token_rows_start_with_the_trained_model():
         ("copy_input", [1.0, 0.0]),
         ("majority", [0.03, 0.0]),
     ]
+
+
+def test_numbers_of_steps_are_told_in_their_order():
+    rows = token_table({"steps_36": [0.1], "steps_4": [0.1], "trained": [0.2], "steps_12": [0.1]})
+    assert [role for _, role, _ in rows] == ["trained", "steps_4", "steps_12", "steps_36"]
