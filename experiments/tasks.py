@@ -18,7 +18,7 @@ from codec_ft.separation.task import SeparatorTask
 from codec_ft.training.config import ExperimentConfig
 from codec_ft.training.task import Task
 from experiments.places import CONFIGS, PROJECT
-from experiments.registry.catalogue import EXPERIMENTS
+from experiments.registry.catalogue import EXPERIMENTS, YAML
 from token_models.training.config import TokenTrainingConfig
 from token_models.training.task import TokenTask
 from token_models.translation.config import TranslationConfig
@@ -50,9 +50,9 @@ def read_config(words: Sequence[str], default: str) -> ExperimentConfig:
     for name in names:
         if name.startswith("-"):
             raise UserError(f"{name}: settings are written key=value, such as train.steps=400; -h tells more.")
-        if (EXPERIMENTS / f"{name.partition('.')[0]}.yaml").is_file() and not (CONFIGS / f"{name}.yaml").is_file():
+        if name.partition(".")[0] in {path.stem for path in EXPERIMENTS.glob("*.yaml")} and not name.endswith(YAML):
             raise UserError(f"{name}: is an experiment. Run it by: python scripts/run_experiment.py run {name}")
-    layers = [path if (path := Path(name)).suffix in (".yaml", ".yml") else CONFIGS / f"{name}.yaml" for name in names]
+    layers = [path if (path := Path(name)).suffix in YAML else CONFIGS / f"{name}.yaml" for name in names]
     task = peek(layers, overrides, "task")
     if task not in SCHEMAS:
         raise UserError(f"task: is {task!r}, but the trainers are {', '.join(SCHEMAS)}. Set task in {layers[0]}.")

@@ -96,6 +96,7 @@ def token_words(shipped: StemConfig, codec: Path, folder: Path) -> list[str]:
     found += ["coarse.codebooks=2", "fine.known=2", "fine_seconds=0.1"] if shipped.fine else []
     found += ["sampling.steps=2", "fine_sampling.steps=1", "also_steps=[1]"]
     found += [f"given=[{min(2, shipped.given[0])},1]"] if any(shipped.given) else []
+    found += ["settle=2"] if (shipped.settle or 0) > 2 else []
     found += ["start=null"] if shipped.start else []  # models of another run, too large to be tiny
     if shipped.learn:  # a separated bass is all that the tiny set has of separated stems
         found.append("learn=[bass]" if shipped.hears else "learn=[bass,drums,mixture]")
