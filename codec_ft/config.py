@@ -16,7 +16,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from codec_ft.errors import UserError
+from codec_ft.errors import UserError, in_words
 
 Layer = dict[str, Any]
 Source = Path | tuple[str, Layer]
@@ -264,7 +264,7 @@ def _explain(schema: type[Config], error: ValidationError, origins: Mapping[str,
         return f"{key}: unknown key in {origin}; did you mean {nearest[0]}?"
     if problem["type"] == "missing":
         return f"{key}: this key has no value; give it in a configuration file or as {key}=VALUE."
-    message = problem["msg"].removeprefix("Value error, ")
+    message = in_words(problem["msg"])
     message = f"{message[0].lower()}{message[1:]}"
     if problem["type"] == "value_error" and _is_section(schema, problem["loc"]):
         words = set(re.findall(r"[\w.]*\w", message))

@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def in_words(message: str) -> str:
+    """What a validator of ours has said, by the message that pydantic makes of it."""
+    return message.removeprefix("Value error, ")
+
+
 class UserError(Exception):
     """A mistake that its reader can mend: one line that says what is wrong, where, and what to do.
 

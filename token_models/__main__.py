@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from codec_ft.errors import UserError, told_to_the_user
+from codec_ft.errors import UserError, in_words, told_to_the_user
 
 Models = Annotated[str, typer.Option(help="A name from the list, or the folder of a run.")]
 AnyModels = Annotated[str, typer.Option(help="As of write; also vampnet, or a folder with its files.")]
@@ -87,7 +87,7 @@ def regenerate(
                 forgotten=forgotten,
             )  # fmt: skip
         except ValidationError as error:
-            raise UserError(f"{error.errors()[0]['msg'].removeprefix('Value error, ')}.") from error
+            raise UserError(f"{in_words(error.errors()[0]['msg'])}.") from error
         regenerate_file(
             models, audio, output, kept, heard=heard, steps=steps, seed=seed, device=device, overwrite=overwrite
         )

@@ -12,7 +12,7 @@ from codec_ft.codecs.base import Codec
 from codec_ft.codecs.load import load_codec
 from codec_ft.codecs.residual import ResidualCodec
 from codec_ft.data.tracks import MIXTURE
-from codec_ft.errors import UserError
+from codec_ft.errors import UserError, in_words
 from codec_ft.facts import CONFIG
 from codec_ft.finetune.load import load_enhancer
 from codec_ft.training.run_folder import RunFolder
@@ -126,6 +126,6 @@ def _vampnet(name: str) -> TrainedTokens:
             licence=models["coarse"].facts.licence,
         )
     except ValidationError as error:
-        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        problem = in_words(error.errors()[0]["msg"])
         raise UserError(f"{name}: its files do not belong together ({problem}). Have you swapped them?") from error
     return TrainedTokens(codec, facts, models, name)

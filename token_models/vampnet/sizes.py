@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 from torch import Tensor
 
-from codec_ft.errors import UserError
+from codec_ft.errors import UserError, in_words
 from token_models.config import TokenModelConfig
 from token_models.model import T5_BUCKETS
 from token_models.vampnet.names import FEEDFORWARD, linear_layers
@@ -100,7 +100,7 @@ def read_sizes(arguments: Mapping[Any, Any], names: Iterable[str], path: Path) -
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(["metadata.kwargs", *(str(part) for part in first["loc"])])
-        problem = first["msg"].removeprefix("Value error, ")
+        problem = in_words(first["msg"])
         raise UserError(f"{path}: {where}: {problem}. Give a file of VampNet's coarse or c2f model.") from error
 
 
