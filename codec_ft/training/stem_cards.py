@@ -143,17 +143,23 @@ def measured_text(found: Mapping[str, Any], root: str, what: str) -> list[str]:
         root: name of the data set.
         what: the model is called.
     """
-    tokens = found["tokens"]
+    tokens, rows = found["tokens"], found["rows"]
     width = len(tokens["copy_input"])
+    distances = [
+        f"{row['frechet_distance']:.2f} | " for row in rows if "frechet_distance" in row
+    ]  # old cards have none
     lines = [
         f"## Measured on the {found['report_split']} split of `{root}`",
         "",
         f"{found['excerpts']} excerpts of {found['excerpt_seconds']:g} s from songs that were not trained on, against "
         "the clean stem.",
         "",
-        f"| | {METRICS_HEAD} |",
-        "|---|---|---|---|---|",
-        *(f"| {row['system']} | {metric_cells(row['against']['target'])} |" for row in found["rows"]),
+        f"| | {METRICS_HEAD} |{' FAD, in the latents of the codec |' if distances else ''}",
+        f"|---|---|---|---|---|{'---|' if distances else ''}",
+        *(
+            f"| {row['system']} | {metric_cells(row['against']['target'])} | {distance}".rstrip()
+            for row, distance in zip(rows, distances or [""] * len(rows), strict=True)
+        ),
         "",
         f"Share of the clean stem's codes that are found, in {tokens['frames']} non-silent frames:",
         "",

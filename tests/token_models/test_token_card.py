@@ -1,6 +1,7 @@
 """Shipping token models: half-precision weights, and a card on which every number is true."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from codec_ft.config import config_hash, load_config
 from codec_ft.errors import UserError
 from codec_ft.finetune import load as enhancers_load
 from codec_ft.finetune.config import FinetuneConfig
+from codec_ft.metrics.frechet import Gaussian, frechet_distance
 from codec_ft.metrics.waveform import si_sdr, usdr
 from codec_ft.training import stem_cards
 from token_models.load import load_token_models
@@ -76,7 +78,7 @@ def test_what_is_shipped_is_what_was_measured(make_run: MakeRun, composed_set: P
         assert str(tmp_path).encode() not in path.read_bytes(), "no folders of this machine"
 
     models = load_token_models(folder)
-    hits, frames, levels = torch.zeros(3), 0, []
+    hits, frames, levels, latents = torch.zeros(3), 0, [], []
     for song in sorted((composed_set / "test").iterdir()):
         heard, bass = (
             torch.from_numpy(read_audio(path, sample_rate=8000)[0])[None]
@@ -88,8 +90,11 @@ def test_what_is_shipped_is_what_was_measured(make_run: MakeRun, composed_set: P
         frames += int(loud.sum())
         output = models.decoded(heard)
         levels.append((float(si_sdr(output, bass)), float(usdr(output, bass))))
+        latents.append([models.codec.encode(sound)[0].T for sound in (output, bass)])
     means = [sum(column) / 2 for column in zip(*levels, strict=True)]
     assert f"| output | {means[0]:.1f} | {means[1]:.1f} |" in text
+    written, clean = (Gaussian.of(torch.cat(column)) for column in zip(*latents, strict=True))
+    assert re.search(rf"\| output \|.*\| {frechet_distance(written, clean):.2f} \|\n", text)
     assert f"| these models | {' | '.join(f'{float(share):.3f}' for share in hits / frames)} |" in text
     assert f"in {frames} non-silent frames" in text
     counted = {name: sum(p.numel() for p in model.parameters()) for name, model in models.models.items()}
