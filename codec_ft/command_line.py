@@ -1,15 +1,18 @@
 """What all commands that write a file have in common: what they refuse before any work, and how audio is written."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
 
-from codec_ft.audio.files import write_audio
+from codec_ft.audio.files import audio_info, write_audio
 from codec_ft.errors import UserError
 
+ALIKE_SECONDS = 0.001
+"""By how much the lengths of files of the same music may differ: one that was resampled may have a sample more."""
 INTEGER_FORMATS = (".wav", ".flac", ".aiff")
 """Suffixes of formats that hold 16-bit samples; the others have one way of their own."""
 
@@ -62,6 +65,21 @@ def write_audio_output(path: Path, audio: np.ndarray, sample_rate: int) -> None:
 
 def _subtype(path: Path) -> str | None:
     return "PCM_16" if path.suffix.lower() in INTEGER_FORMATS else None
+
+
+def check_alike(audio: Path, beside: Sequence[Path]) -> None:
+    """Make sure that files of the same music last equally long.
+
+    Raises:
+        UserError: one does not, or cannot be read.
+    """
+    length = audio_info(audio).seconds
+    for path in beside:
+        other = audio_info(path).seconds
+        if abs(length - other) > ALIKE_SECONDS:
+            raise UserError(
+                f"{path}: lasts {other:.3f} s, but {audio} lasts {length:.3f} s. Give the same music, cut alike."
+            )
 
 
 def check_device(device: str) -> None:

@@ -11,7 +11,8 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -251,7 +252,11 @@ def _explain(schema: type[Config], error: ValidationError, origins: Mapping[str,
     """The first problem as one line: which key, from where, what is wrong, what would be right."""
     # A required key that is misspelt is missing and unknown: it is the wrong spelling that can be mended.
     problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in problem["loc"])
+    # Where a value may be of several kinds there is a problem for each; that of the likest kind lies deepest.
+    key = ".".join(_key(schema, problem["loc"]))
+    kinds = [found for found in error.errors() if f"{'.'.join(_key(schema, found['loc']))}.".startswith(f"{key}.")]
+    problem = max(kinds, key=lambda found: len(found["loc"]))
+    key = ".".join(_key(schema, problem["loc"]))
     # The problem may be a whole section, or a single number of a list, which have no origin of their own.
     near = {k: o for k, o in origins.items() if not key or f"{k}.".startswith(f"{key}.") or key.startswith(f"{k}.")}
     origin = _listed(near.values())
@@ -271,6 +276,21 @@ def _explain(schema: type[Config], error: ValidationError, origins: Mapping[str,
         named = [o for k, o in near.items() if k.removeprefix(f"{key}.") in words]
         return f"{_listed(named) if named else origin}: {f'{key}: ' if key else ''}{message}."
     return f"{key}: {message}, but {origin} {'give' if ' and ' in origin else 'gives'} {problem['input']!r}."
+
+
+def _key(schema: type[Config], location: Sequence[int | str]) -> Iterator[str]:
+    """The parts of a location that a person may write: not the kinds among which pydantic looked for a value's own."""
+    kind: Any = schema
+    for part in location:
+        members = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+        if len([member for member in members if member is not NoneType]) > 1 and isinstance(part, str):
+            kind = None
+            continue
+        yield str(part)
+        if isinstance(kind, type) and issubclass(kind, Config):
+            kind = dict((name, k) for name, k, _ in _parts(kind)).get(str(part))
+        else:
+            kind = get_args(kind)[-1] if get_args(kind) else None
 
 
 def _is_section(schema: type[Config], location: Sequence[int | str]) -> bool:

@@ -22,7 +22,10 @@ def save_weights(module: nn.Module, path: Path, dtype: torch.dtype = torch.float
         for name, value in module.state_dict().items()
     }
     with atomic_path(path) as temporary:
+        temporary.touch()  # with the rights of any new file; safetensors would give none to anybody else
+        rights = temporary.stat().st_mode
         save_file(state, temporary, metadata={"format": "pt"})
+        temporary.chmod(rights)
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from codec_ft.atomic import atomic_path
 from codec_ft.audio.files import audio_info, read_audio
-from codec_ft.command_line import check_device
+from codec_ft.command_line import check_alike, check_device
 from codec_ft.config import load_config, peek
 from codec_ft.data.dataset import Batch, collate
 from codec_ft.data.excerpts import Excerpt
@@ -25,23 +25,24 @@ from experiments.report.page import write_page
 from experiments.run import load_best, report_samples
 from experiments.tasks import PROJECT, SCHEMAS, make_task
 
-ALIKE_SECONDS = 0.001
-"""By how much the lengths of input and context may differ: one file resampled may have a sample more."""
-
 
 def load_run(folder: Path, decode: str | None, device: str) -> tuple[ExperimentConfig, Task, torch.nn.Module, str]:
     """Configuration, trainer, module with the best weights, and what these are in words.
 
     Raises:
-        UserError: the folder is no run, or has no checkpoint yet, or there is no such device.
+        UserError: the folder is no run, or has no checkpoint yet, or nothing but codes can be decoded, or there is no
+            such device.
     """
     path = RunFolder(folder).config
     task_name = peek([path], [], "task") if path.is_file() else None
     if task_name not in SCHEMAS:
         raise UserError(f"{folder}: is not the folder of a run. Give one that a training has made, such as runs/demo.")
     check_device(device)
+    schema = SCHEMAS[task_name]
+    if decode is not None and "decode" not in schema.model_fields:
+        raise UserError(f"--decode {decode}: {folder} writes nothing but codes. Leave it out.")
     overrides = [f"decode={decode}"] if decode else []
-    config = load_config(SCHEMAS[task_name], [path], overrides, root=PROJECT)
+    config = load_config(schema, [path], overrides, root=PROJECT)
     task = make_task(config)
     module, words, _ = load_best(task, folder, torch.device(device))
     return config, task, module, words
@@ -157,14 +158,7 @@ def heard_files(folder: Path, trained_with: Sequence[str], audio: Path, context:
         what = f"{', '.join(trained_with)} beside its input"
         how = "--context FILE" if len(trained_with) == 1 else "a --context FILE for each, in this order"
         raise UserError(f"{folder}: hears {what}. Give that of the same music with {how}.")
-    length = audio_info(audio).seconds
-    for path in context:
-        other = audio_info(path).seconds
-        if abs(length - other) > ALIKE_SECONDS:
-            raise UserError(
-                f"--context {path}: lasts {other:.3f} s, but {audio} lasts {length:.3f} s. Give the same music, cut "
-                "alike."
-            )
+    check_alike(audio, context)
     return {"input": audio, **dict(zip(context_names(trained_with), context, strict=True))}
 
 

@@ -17,7 +17,7 @@ from experiments.sampling import sample_file, sample_report, sample_track
 
 
 def main(
-    run: Annotated[Path, typer.Argument(help="run folder of a fine-tuning")],
+    run: Annotated[Path, typer.Argument(help="run folder of what draws out a stem")],
     track: Annotated[str | None, typer.Option(help="name of a track of the data set, in any split")] = None,
     audio: Annotated[Path | None, typer.Option(help="an audio file: wav, flac, ogg or mp3")] = None,
     context: Annotated[
@@ -25,7 +25,7 @@ def main(
     ] = [],  # noqa: B006
     start: Annotated[float, typer.Option(min=0, help="where the excerpt begins, in seconds")] = 0.0,
     seconds: Annotated[float | None, typer.Option(min=0.01, help="its length; to the end if left out")] = None,
-    decode: Annotated[str | None, typer.Option(help="codes or latents, instead of the run's own choice")] = None,
+    decode: Annotated[str | None, typer.Option(help="codes or latents, instead of a fine-tuning's own choice")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cuda" if torch.cuda.is_available() else "cpu",
 ) -> None:
     """Write input, output, quantized_input, quantized_target and target wavs into the run's samples folder."""

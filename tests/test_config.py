@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field, field_validator, model_validator
@@ -23,12 +23,15 @@ from codec_ft.errors import UserError
 from codec_ft.training.config import OptimizerConfig, TrainConfig
 from experiments.tasks import PROJECT, read_config
 
+Gear = Annotated[int, Field(ge=1)]
+
 
 class Engine(Config):
     """A section."""
 
     power: int = Field(5, ge=1)
     fuel: Literal["wind", "sun"] = "wind"
+    gears: Gear | list[Gear] = 3
     manual: Path = Path("docs/engine.txt")
     workers: int = runtime(0, "does not change the result", ge=0)
 
@@ -142,6 +145,8 @@ def test_no_means_no() -> None:
         (["engine.power=0"], r"engine\.power: .*greater than or equal to 1, but the command line gives 0"),
         (["engine.fuel=coal"], r"engine\.fuel: .*'wind' or 'sun', but the command line gives 'coal'"),
         (["engine=fast"], r"engine: .*but the command line gives 'fast'"),
+        (["engine.gears=0"], r"engine\.gears: .*greater than or equal to 1, but the command line gives 0"),
+        (["engine.gears=[1, 0]"], r"engine\.gears\.1: .*greater than or equal to 1, but the command line gives 0"),
         (["sizes=[1, x]"], r"sizes\.1: .*but the command line gives 'x'"),
         (["name=12"], r"name: .*valid string, but the command line gives 12"),
         (["engine.power"], r"'engine\.power': an override has the form key=value"),

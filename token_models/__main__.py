@@ -16,7 +16,13 @@ from codec_ft.errors import UserError, in_words, told_to_the_user
 
 Models = Annotated[str, typer.Option(help="A name from the list, or the folder of a run.")]
 AnyModels = Annotated[str, typer.Option(help="As of write; also vampnet, or a folder with its files.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of the random numbers that sampling draws.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the random numbers that sampling draws; shipped models draw none.")]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        help="Of the codes that are drawn; 0 takes the likeliest. As it was set if left out: for shipped models, 0."
+    ),
+]
 Steps = Annotated[int | None, typer.Option(min=1, help="How often each model is asked; as it was set if left out.")]
 Device = Annotated[str, typer.Option(help="cpu, or cuda where there is a GPU.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it is there already.")]
@@ -45,14 +51,15 @@ def write(
     context: Annotated[list[Path], typer.Option(help="What they hear beside it; once for each.")] = [],  # noqa: B006
     steps: Steps = None,
     seed: Seed = 0,
+    temperature: Temperature = None,
     device: Device = "cpu",
     overwrite: Overwrite = False,
 ) -> None:
     """Draw a stem out of a file of any rate and length."""
-    from token_models.at_work import write_file
+    from token_models.at_work import Asked, write_file
 
     with told_to_the_user():
-        write_file(models, audio, stem, context=context, steps=steps, seed=seed, device=device, overwrite=overwrite)
+        write_file(Asked(models, steps, seed, temperature, device), audio, stem, context=context, overwrite=overwrite)
     print(stem)
 
 
@@ -73,11 +80,12 @@ def regenerate(
     forgotten: Annotated[float, typer.Option(min=0, max=1, help="Share of the kept cells to drop at random.")] = 0.0,
     steps: Steps = None,
     seed: Seed = 0,
+    temperature: Temperature = None,
     device: Device = "cpu",
     overwrite: Overwrite = False,
 ) -> None:
     """Write another version of a sound: what is kept stays, all else is made anew."""
-    from token_models.at_work import regenerate_file
+    from token_models.at_work import Asked, regenerate_file
     from token_models.masks.kept import Kept
 
     with told_to_the_user():
@@ -87,10 +95,11 @@ def regenerate(
                 forgotten=forgotten,
             )  # fmt: skip
         except ValidationError as error:
-            raise UserError(f"{in_words(error.errors()[0]['msg'])}.") from error
-        regenerate_file(
-            models, audio, output, kept, heard=heard, steps=steps, seed=seed, device=device, overwrite=overwrite
-        )
+            problem = error.errors()[0]
+            option = "".join(f"--{name}: " for name in problem["loc"])
+            raise UserError(f"{option}{in_words(problem['msg'])}.") from error
+        asked = Asked(models, steps, seed, temperature, device)
+        regenerate_file(asked, audio, output, kept, heard=heard, overwrite=overwrite)
     print(output)
 
 

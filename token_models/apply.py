@@ -15,6 +15,7 @@ from token_models.loudness import gain_to
 from token_models.masks.checks import check_whole
 from token_models.masks.kept import Kept
 from token_models.model import TokenModel
+from token_models.sampling.choose import check_temperature
 from token_models.save import TokenFacts
 from token_models.writer import TokenWriter
 
@@ -36,6 +37,7 @@ class TrainedTokens(TrainedModel):
         models: in `eval()`, by name.
         seed: of the random numbers that sampling draws.
         steps: of sampling; None for those of the facts.
+        temperature: of the codes that are drawn; None for those of the facts.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class TrainedTokens(TrainedModel):
         self.models = {name: model.requires_grad_(False).eval() for name, model in models.items()}
         self.seed = 0
         self.steps: int | None = None
+        self.temperature: float | None = None
         self._writer = TokenWriter(codec, facts, self.models, enhancer)
 
     def to(self, device: torch.device | str) -> "TrainedTokens":
@@ -68,7 +71,8 @@ class TrainedTokens(TrainedModel):
         self.check(audio, context)
         self._check_settings()
         listened = self._writer.listen(audio, context)
-        written = self._writer.write(listened, [self.seed] * len(audio), self.facts.given[0], self.steps)
+        seeds = [self.seed] * len(audio)
+        written = self._writer.write(listened, seeds, self.facts.given[0], self.steps, self.temperature)
         return list(written.values())[-1]
 
     def _in_chunks(self, sources: Tensor, chunk_seconds: float) -> Tensor:
@@ -126,6 +130,8 @@ class TrainedTokens(TrainedModel):
         self._check_settings()
         check_chunk(chunk_seconds)
         channels = self._channels(audio, heard, sample_rate)
+        if not channels[0].shape[1]:  # a sample or two of a higher rate
+            return np.array(audio, dtype=np.float32)
         sound = torch.stack([sources[0] for sources in channels])
         gain = 1.0 if self.facts.loudness is None else gain_to(self.facts.loudness, sound, self.sample_rate)
         n_codebooks = max(model.n_codebooks for model in self.models.values())
@@ -144,7 +150,7 @@ class TrainedTokens(TrainedModel):
             shown = (
                 self._writer.listener.hear(beside[:, :1], beside[:, 1:] if self.context else None) if heard else None
             )
-            codes = self._writer.rewrite(codes, mask, shown, [self.seed], self.steps)
+            codes = self._writer.rewrite(codes, mask, shown, [self.seed], self.steps, self.temperature)
             written.append(decode_long(self.codec, codes, length, chunk_seconds=chunk_seconds)[0, 0])
         return self._at_rate(torch.stack(written) / gain, sample_rate, audio.shape[1])
 
@@ -157,6 +163,8 @@ class TrainedTokens(TrainedModel):
         check_whole("seed", self.seed, 0)
         if self.steps is not None:
             check_whole("steps", self.steps, 1)
+        if self.temperature is not None:
+            check_temperature("temperature", self.temperature)
 
     def _check_heard(self, given: int) -> None:
         if given == len(self.hears):
@@ -164,5 +172,6 @@ class TrainedTokens(TrainedModel):
         if not self.hears:
             raise UserError(f"{self.name}: hears nothing while it writes; leave out what it is to hear.")
         raise UserError(
-            f"{self.name}: hears {', '.join(self.hears)} while it writes; give that of the same music, by --heard."
+            f"{self.name}: hears {', '.join(self.hears)} while it writes; give that of the same music as what is heard "
+            "(--heard)."
         )

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from codec_ft.config import Config
+from codec_ft.finetune.bridges.rotary import NARROWEST_HEAD
 
 
 class ConditionConfig(Config):
@@ -29,9 +30,14 @@ class ConditionConfig(Config):
         return kernel
 
     @property
+    def forms(self) -> list[str]:
+        """The forms in which the input is shown: names of the switches that are on."""
+        return [name for name, value in self if value is True]
+
+    @property
     def anything(self) -> bool:
         """Whether the model is shown anything at all."""
-        return self.tokens or self.latents or self.spectrogram or self.enhanced
+        return bool(self.forms)
 
 
 class TokenModelConfig(Config):
@@ -66,6 +72,11 @@ class TokenModelConfig(Config):
     def _fits_together(self) -> "TokenModelConfig":
         if self.dim % self.heads:
             raise ValueError(f"dim={self.dim} must be a multiple of heads={self.heads}")
+        if self.positions == "rotary" and self.dim // self.heads < NARROWEST_HEAD:
+            raise ValueError(
+                f"heads={self.heads} leaves {self.dim // self.heads} of dim={self.dim} channels to a head, and rotary "
+                f"positions need {NARROWEST_HEAD}; take fewer heads"
+            )
         if self.condition.anything and self.condition.join == "cross" and self.positions == "t5":
             raise ValueError(
                 "condition.join=cross needs positions=rotary: a bias by distance is for frames of the grid alone, and "

@@ -12,6 +12,7 @@ from token_models.conditioning.heard import Heard
 from token_models.masks.checks import check_whole
 from token_models.masks.compose import behind_known
 from token_models.model import TokenModel, check_fits
+from token_models.sampling.choose import check_temperature
 from token_models.sampling.config import SamplingConfig
 from token_models.sampling.sample import sample
 from token_models.windows import fill_in_windows
@@ -35,12 +36,19 @@ class Stage:
     window: int
     overlap: int
 
-    def in_steps(self, steps: int) -> "Stage":
-        """The same model, asked another number of times; codebooks that have steps of their own share them."""
-        check_whole("steps", steps, 1)
-        if self.sampling.method == "levels":
-            steps = math.ceil(steps / (self.model.n_codebooks - self.model.known))
-        return replace(self, sampling=self.sampling.model_copy(update={"steps": steps}))
+    def asked(self, steps: int | None = None, temperature: float | None = None) -> "Stage":
+        """The same model, asked another number of times, which codebooks that have steps of their own share, or drawing
+        codes at another temperature; None leaves it as it is.
+        """
+        changed: dict[str, int | float] = {}
+        if steps is not None:
+            check_whole("steps", steps, 1)
+            levels = self.model.n_codebooks - self.model.known if self.sampling.method == "levels" else 1
+            changed["steps"] = math.ceil(steps / levels)
+        if temperature is not None:
+            check_temperature("temperature", temperature)
+            changed["temperature"] = temperature
+        return replace(self, sampling=self.sampling.model_copy(update=changed))
 
     def from_nothing(self) -> "Stage":
         """The same model, for which what stands under a mask is no draft."""

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from codec_ft.codecs.base import Codec
 from codec_ft.codecs.load import load_codec
 from codec_ft.codecs.residual import ResidualCodec
+from codec_ft.config import peek
 from codec_ft.data.tracks import MIXTURE
 from codec_ft.errors import UserError, in_words
 from codec_ft.facts import CONFIG
@@ -62,8 +63,10 @@ def load_token_models(
     for run in (path, *([runs / name] if runs else [])):
         if RunFolder(run).config.is_file():
             if RunFolder(run).finished:
+                task = peek([RunFolder(run).config], [], "task")
                 raise UserError(
-                    f"{run}: is a run of something else; token models are those of scripts/train_tokens.py."
+                    f"{run}: holds no token models, which are those of task=masked, but a run of task={task}. If it "
+                    "draws out a stem, hear it by scripts/sample.py RUN --audio FILE."
                 )
             raise UserError(f"{run}: is a run that is not finished. Start it again with the same command.")
     known = [*token_model_names(), VAMPNET]

@@ -85,8 +85,11 @@ class TokenWriter:
         conditions = [config.condition for config in facts.models.values()]
         self.listener = Listener(codec, conditions, enhancer, drafts=begins)
         most = max(model.n_codebooks for model in models.values())
-        if max(facts.given) > most:
-            raise UserError(f"given={max(facts.given)}: the models have {most} codebooks. Give as many or fewer.")
+        if max(facts.given) >= most:
+            raise UserError(
+                f"given={max(facts.given)}: the models have {most} codebooks, and nothing would be left to write. Give "
+                "fewer."
+            )
         for name, model in models.items():
             self._check_sampling(name, model, sampling[name])
         seconds = {"coarse": facts.seconds, "fine": facts.fine_seconds}
@@ -121,7 +124,12 @@ class TokenWriter:
 
     @torch.no_grad()
     def write(
-        self, listened: Listened, seeds: Sequence[int], given: int = 0, steps: int | None = None
+        self,
+        listened: Listened,
+        seeds: Sequence[int],
+        given: int = 0,
+        steps: int | None = None,
+        temperature: float | None = None,
     ) -> dict[str, Tensor]:
         """The codes that each model leaves, `{name: [B, K', T]}`; an item depends on its own seed alone.
 
@@ -130,9 +138,10 @@ class TokenWriter:
             seeds: one for each item.
             given: of the draft, so many codebooks are kept.
             steps: of sampling, in place of those of the facts.
+            temperature: likewise.
         """
         draft = listened.heard.draft
-        sampled, settled = list(self._in_steps(steps).items()), None
+        sampled, settled = list(self._asked(steps, temperature).items()), None
         if self.facts.settle is not None:
             *sampled, settled = sampled
         found = generate(
@@ -152,7 +161,13 @@ class TokenWriter:
         return found
 
     def rewrite(
-        self, codes: Tensor, mask: Tensor, heard: Heard | None, seeds: Sequence[int], steps: int | None = None
+        self,
+        codes: Tensor,
+        mask: Tensor,
+        heard: Heard | None,
+        seeds: Sequence[int],
+        steps: int | None = None,
+        temperature: float | None = None,
     ) -> Tensor:
         """A grid `[B, K, T]` with what is masked written anew, all else as it is; nothing is settled.
 
@@ -162,13 +177,14 @@ class TokenWriter:
             heard: for the models' conditions, if they have any.
             seeds: one for each item.
             steps: of sampling, in place of those of the facts.
+            temperature: likewise.
 
         Raises:
             ValueError: grid and mask are not the models'.
         """
         if mask.shape != codes.shape or mask.dtype != torch.bool:
             raise ValueError(f"expected a mask of booleans {list(codes.shape)}, got {mask.dtype} {list(mask.shape)}")
-        stages = [stage.from_nothing() for stage in self._in_steps(steps).values()]
+        stages = [stage.from_nothing() for stage in self._asked(steps, temperature).values()]
         hidden = [_but_known(mask, stage.model) for stage in stages]
         # Known codebooks of the last model may be masked: those before it write them.
         check_fits(stages[-1].model, codes.masked_fill(mask, 0), hidden[-1])
@@ -178,9 +194,9 @@ class TokenWriter:
             codes = torch.cat([filled, codes[:, count:]], dim=1)
         return codes
 
-    def _in_steps(self, steps: int | None) -> dict[str, Stage]:
-        """The models, asked another number of times, if one is given."""
-        return {name: stage if steps is None else stage.in_steps(steps) for name, stage in self.stages.items()}
+    def _asked(self, steps: int | None, temperature: float | None) -> dict[str, Stage]:
+        """The models, asked as `Stage.asked` says."""
+        return {name: stage.asked(steps, temperature) for name, stage in self.stages.items()}
 
 
 def _but_known(mask: Tensor, model: TokenModel) -> Tensor:

@@ -200,6 +200,10 @@ def read_audio(
         rate_out = rate_in if sample_rate is None else sample_rate
         length = resampled_length(frames, rate_in, rate_out)
         first, count = excerpt_range(length, rate_out, start, seconds)
+        if not length:
+            raise AudioFileError.at(
+                path, f"has {frames} samples at {rate_in} Hz, which are none at {rate_out} Hz", "Give a longer file"
+            )
         if count <= 0:
             raise AudioFileError.at(
                 path, f"is {frames / rate_in:.2f} s long: there is nothing at {start:.2f} s", "Ask for an earlier start"

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -71,12 +72,14 @@ class TrainedModel(ABC):
 
         Raises:
             UserError: some of the context is missing, or given for nothing.
-            ValueError: audio or context are not `[C, N]` with finite samples, or differ in shape, or a chunk has no
-                length.
+            ValueError: audio or context are not `[C, N]` with finite samples, or differ in shape, the rate is no whole
+                number, or a chunk has no length.
         """
         self._check_context(len(context))
         check_chunk(chunk_seconds)
         channels = self._channels(audio, context, sample_rate)
+        if not channels[0].shape[1]:  # a sample or two of a higher rate
+            return np.zeros_like(audio, dtype=np.float32)
         stem = torch.stack([self._in_chunks(channel, chunk_seconds) for channel in channels])
         return self._at_rate(stem, sample_rate, audio.shape[1])
 
@@ -84,7 +87,7 @@ class TrainedModel(ABC):
         """Audio and what is beside it, each `[C, N]`, as `[1 + n, N']` for each channel, at the codec's rate.
 
         Raises:
-            ValueError: they are not `[C, N]` with finite samples, or differ in shape.
+            ValueError: they are not `[C, N]` with finite samples, or differ in shape, or the rate is no whole number.
         """
         sources = [audio, *context]
         for i, source in enumerate(sources):
@@ -95,6 +98,8 @@ class TrainedModel(ABC):
                 raise ValueError(f"audio {list(audio.shape)} and context {list(source.shape)} differ in shape")
             if not np.isfinite(source).all():
                 raise ValueError(f"{what} holds NaN or infinite samples")
+        if not isinstance(sample_rate, Integral):
+            raise ValueError(f"sample_rate must be a whole number of Hz, got {sample_rate!r}")
         resampled = [torch.from_numpy(resample(source, sample_rate, self.sample_rate)) for source in sources]
         return [torch.stack(channel).to(self.device) for channel in zip(*resampled, strict=True)]
 
@@ -110,7 +115,7 @@ class TrainedModel(ABC):
         # In whole frames, so that where two chunks overlap their frames coincide, and with them most of the codes.
         overlap = max(1, round(OVERLAP * chunk_seconds * self.sample_rate / hop)) * hop
         chunk = max(2 * overlap, round(chunk_seconds * self.sample_rate / hop) * hop)
-        sources = F.pad(sources, (0, -length % hop if length else hop))
+        sources = F.pad(sources, (0, -length % hop))
 
         def separate(part: Tensor) -> Tensor:
             return self.decoded(part[:, :1], part[:, 1:] if len(sources) > 1 else None)[:, None]

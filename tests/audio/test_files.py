@@ -192,6 +192,12 @@ def test_a_start_behind_the_end_is_an_error(tmp_path: Path) -> None:
         read_audio(path, start=1.5, seconds=0.1)
 
 
+def test_a_sample_of_a_higher_rate_is_none_of_a_lower_one(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "click.wav", np.ones(1), 48000)
+    with pytest.raises(UserError, match=r"click\.wav: has 1 samples at 48000 Hz, which are none at 16000 Hz"):
+        read_audio(tmp_path / "click.wav", sample_rate=16000)
+
+
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
 def test_a_header_that_was_written_before_the_length_was_known_is_fine(tmp_path: Path, size: int) -> None:
     path = tmp_path / "x.wav"

@@ -91,6 +91,12 @@ def test_mistakes(trained: Path, tmp_path: Path) -> None:
     away.rename(best)
 
 
+def test_codes_are_all_that_token_models_write(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("task: masked\n")
+    with pytest.raises(UserError, match=r"--decode latents: .* writes nothing but codes\. Leave it out\."):
+        sample_report(tmp_path, decode="latents", device="cpu")
+
+
 @pytest.fixture(scope="module")
 def hears_two(tmp_path_factory: pytest.TempPathFactory, tiny_set: Path, tiny_codec_folder: Path) -> Path:
     """A run folder of a fine-tuning that hears the mixture beside a separated stem, with a bridge behind it."""

@@ -135,5 +135,13 @@ def test_codes_that_are_not_of_the_grid_are_refused(tiny_codec: EncodecCodec, na
 def test_steps_are_shared_by_codebooks_that_have_their_own(tiny_codec: EncodecCodec) -> None:
     """Two codebooks asked 1, 2 and 7 times in all, each as often as the other."""
     by_levels = replace(stage(tiny_codec, codebooks=3, known=1), sampling=SamplingConfig(method="levels"))
-    assert [by_levels.in_steps(steps).sampling.steps for steps in (1, 2, 7)] == [1, 1, 4]
-    assert stage(tiny_codec).in_steps(7).sampling.steps == 7
+    assert [by_levels.asked(steps).sampling.steps for steps in (1, 2, 7)] == [1, 1, 4]
+    assert stage(tiny_codec).asked(7).sampling.steps == 7
+
+
+def test_a_stage_is_asked_as_it_was_set_unless_told_otherwise(tiny_codec: EncodecCodec) -> None:
+    set_up = stage(tiny_codec)
+    assert set_up.asked() == set_up
+    assert set_up.asked(temperature=0.25).sampling == set_up.sampling.model_copy(update={"temperature": 0.25})
+    with pytest.raises(ValueError, match="temperature must be zero or above, and finite; got -1"):
+        set_up.asked(temperature=-1)

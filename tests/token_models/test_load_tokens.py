@@ -216,7 +216,8 @@ def test_a_run_that_has_no_models_yet_is_told(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"is a run that is not finished\. Start it again with the same command"):
             load_token_models(name, runs=runs)
     (tmp_path / "run" / "results.json").write_text("{}")
-    with pytest.raises(UserError, match="is a run of something else; token models are those of scripts/train_tokens"):
+    (tmp_path / "run" / "config.yaml").write_text("task: translate\n")
+    with pytest.raises(UserError, match="token models, which are those of task=masked, but a run of task=translate"):
         load_token_models(tmp_path / "run")
 
 

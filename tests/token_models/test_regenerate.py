@@ -1,5 +1,6 @@
 """Sounds that are written anew, but for what is kept of them."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from codec_ft.audio.files import read_audio, write_audio
+from codec_ft.audio.resample import resample
 from codec_ft.codecs.base import Codec
 from codec_ft.codecs.encodec import EncodecCodec
 from codec_ft.codecs.long import encode_long
@@ -144,6 +146,30 @@ def test_a_sound_of_any_rate_and_channels(deaf: TrainedTokens) -> None:
     np.testing.assert_array_equal(deaf.regenerate(audio, 11025, Kept(period=1)), audio)
 
 
+def test_a_temperature_draws_another_version_for_each_seed(deaf: TrainedTokens) -> None:
+    def versions(temperature: float | None) -> Iterator[np.ndarray]:
+        deaf.temperature = temperature
+        for deaf.seed in (0, 1):
+            yield deaf.regenerate(sound(), 8000, Kept())
+
+    deaf.steps = 1  # of several, the order would be drawn, too
+    np.testing.assert_array_equal(*versions(0))
+    for drawn in (None, 0.5):
+        first, second = versions(drawn)
+        assert not np.array_equal(first, second)
+    deaf.temperature = float("nan")
+    with pytest.raises(ValueError, match="temperature must be zero or above, and finite; got nan"):
+        deaf.regenerate(sound(), 8000, Kept())
+
+
+def test_what_is_too_short_for_a_sample_at_the_codecs_rate_stays(deaf: TrainedTokens, hearing: TrainedTokens) -> None:
+    click = np.full((2, 1), 0.5, dtype=np.float32)
+    np.testing.assert_array_equal(deaf.regenerate(click, 44100, Kept()), click)
+    np.testing.assert_array_equal(hearing.enhance(click, 44100), 0 * click)
+    with pytest.raises(ValueError, match=r"sample_rate must be a whole number of Hz, got 8000\.0"):
+        hearing.enhance(sound(), 8000.0)  # type: ignore[arg-type]
+
+
 def test_halves_are_all_of_it(deaf: TrainedTokens) -> None:
     """Of an odd number of frames, too."""
     audio = sound(0.5 + 10 / 8000)
@@ -258,8 +284,22 @@ def test_the_commands(hearing: TrainedTokens, deaf: TrainedTokens, tmp_path: Pat
     assert code == 0 and str(stem) in told and read_audio(stem)[0].shape == (2, 4000)
     code, told = call("regenerate", loop, other, "--models", deaf.name, "--period", 3)
     assert code == 0 and read_audio(other)[0].shape == (2, 4000)
+    code, told = call("regenerate", loop, other, "--models", deaf.name, "--temperature", 0, "--overwrite")
+    assert code == 0 and read_audio(other)[0].shape == (2, 4000)
     code, told = call("list")
     assert code == 0 and "vampnet" in told
+
+
+def test_what_is_heard_may_have_another_rate_and_other_channels(hearing: TrainedTokens, tmp_path: Path) -> None:
+    """A run's mono samples at the codec's rate fit the song from which they were made."""
+    write_audio(tmp_path / "loop.wav", sound(), 8000)
+    for name, rate, channels in (("same.wav", 8000, 1), ("other.wav", 11025, 2)):
+        write_audio(tmp_path / name, resample(sound(channels=1, seed=1), 8000, rate).repeat(channels, axis=0), rate)
+        words = ("--models", hearing.name, "--heard", tmp_path / name, "--temperature", 0)
+        code, told = call("regenerate", tmp_path / "loop.wav", tmp_path / f"from_{name}", *words)
+        assert code == 0, told
+    same, other = (read_audio(tmp_path / f"from_{name}.wav")[0] for name in ("same", "other"))
+    assert same.shape == other.shape == (1, 4000)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +311,12 @@ def test_the_commands(hearing: TrainedTokens, deaf: TrainedTokens, tmp_path: Pat
         (["write", "song.wav", "stem.wav", "--context", "song.wav"], "was trained without a context; leave it out"),
         (["write", "no.wav", "stem.wav"], "no.wav"),
         (["regenerate", "song.wav", "stem.wav"], "hears mixture while it writes"),
-        (["regenerate", "song.wav", "stem.wav", "--heard", "short.wav"], "short.wav: 2000 samples at 8000 Hz"),
+        (
+            ["regenerate", "song.wav", "stem.wav", "--heard", "short.wav"],
+            "short.wav: lasts 0.250 s, but song.wav lasts 0.500 s. Give the same music, cut alike.",
+        ),
+        (["write", "song.wav", "stem.wav", "--temperature", "-1"], "--temperature must be zero or above, and finite"),
+        (["regenerate", "song.wav", "stem.wav", "--prefix", "inf"], "--prefix: Input should be a finite number."),
         (
             ["regenerate", "song.wav", "stem.wav", "--heard", "song.wav", "--prefix", "9"],
             "prefix=9 and suffix=0 seconds are more than the 0.5 s that there are; keep less",

@@ -21,6 +21,7 @@ from codec_ft.finetune.config import FinetuneConfig
 from codec_ft.metrics.frechet import Gaussian, frechet_distance
 from codec_ft.metrics.waveform import si_sdr, usdr
 from codec_ft.training import stem_cards
+from token_models import load as tokens_load
 from token_models.load import load_token_models
 from token_models.training.card import card_text, ship_token_models
 from token_models.training.config import TokenTrainingConfig
@@ -119,7 +120,7 @@ def test_how_they_were_made(make_run: MakeRun, tmp_path: Path) -> None:
 def test_models_that_hear_nothing(make_run: MakeRun, tmp_path: Path) -> None:
     deaf = {**SMALL, "condition": {}}
     data = {"encoded": True, "whole": True}
-    run = make_run(coarse={**deaf, "codebooks": 1}, fine=None, given=[1], learn=["bass", "drums"], data=data)
+    run = make_run(coarse={**deaf, "codebooks": 2}, fine=None, given=[1], learn=["bass", "drums"], data=data)
     text = ship_token_models(run, tmp_path / "tiny_bass").read_text()
     assert "Go on from the first codebooks of the bass as `rough` separates it, and write codes of the bass" in text
     assert "encode --root data/small --codec tiny --stem bass --stem drums --whole`" in text
@@ -143,6 +144,18 @@ def test_an_enhancer_that_everybody_has(
     assert "separates it, through the enhancer `tiny_enhancer`, and write codes" in text
     with pytest.raises(UserError, match=r"enhancer=.*own is one of this machine\. Ship it first"):
         ship_token_models(through(str(tmp_path / "own")), tmp_path / "other")
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_what_they_began_as(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapted: bool) -> None:
+    if adapted:
+        pytest.importorskip("peft")
+    monkeypatch.setattr(tokens_load, "SHIPPED", tmp_path / "shipped")
+    assert "Began as" not in ship_token_models(make_run(), tmp_path / "shipped" / "tiny_bass").read_text()
+    run = make_run("next", start="tiny_bass", adapters={"rank": 4} if adapted else None)
+    text = ship_token_models(run, tmp_path / "next").read_text()
+    assert "- Began as `tiny_bass`, which has a card of its own" in text
+    assert ("adapters of rank 4 alone learnt" in text) == adapted
 
 
 def test_what_is_not_shipped(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from small_enhancer import write_enhancer
 from torch import Tensor
 
@@ -306,3 +307,27 @@ def test_an_enhancer_hears_long_audio_in_chunks(
     monkeypatch.setattr(whole, "forward", lambda _: pytest.fail("heard in one piece"))
     monkeypatch.setattr(long, "LONG_SECONDS", 1.0)
     torch.testing.assert_close(enhancer.latents(audio, beside), wanted, rtol=1e-4, atol=1e-5)
+
+
+# Configuration
+
+
+def test_whatever_is_switched_on_is_a_form_in_which_the_input_is_shown() -> None:
+    class Wider(ConditionConfig):
+        envelope: bool = False
+
+    assert not Wider().anything and Wider().forms == []
+    assert Wider(envelope=True).anything and Wider(tokens=True, envelope=True).forms == ["tokens", "envelope"]
+
+
+def test_heads_are_wide_enough_for_rotary_positions() -> None:
+    with pytest.raises(ValidationError, match="heads=8 leaves 2 of dim=16 channels to a head, and rotary positions ne"):
+        TokenModelConfig(dim=16, heads=8)
+    assert TokenModelConfig(dim=16, heads=8, positions="t5").heads == 8
+    assert TokenModelConfig(dim=16, heads=4).heads == 4
+
+
+def test_a_spectrogram_hears_every_sample(tiny_codec: EncodecCodec) -> None:
+    make_model(tiny_codec, condition={"spectrogram": True, "fft_size": 20})
+    with pytest.raises(UserError, match=r"condition\.fft_size=19: a frame of the codec has 20 samples"):
+        make_model(tiny_codec, condition={"spectrogram": True, "fft_size": 19})

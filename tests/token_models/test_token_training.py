@@ -287,8 +287,8 @@ def test_given_codes_are_those_of_the_input_or_of_an_enhancer(
         torch.testing.assert_close(separation.output, separation.steps["c2f"].audio)
     with pytest.raises(UserError, match=r"given=4: enhancer=.*helper writes 3 codebooks\. Give as many or fewer"):
         TokenTask(make_config(given=[4], enhancer=str(tmp_path / "helper"), **unheard), tiny_codec)
-    with pytest.raises(UserError, match=r"given=4: the models have 3 codebooks\. Give as many or fewer"):
-        TokenTask(make_config(given=[4], **unheard), tiny_codec)
+    with pytest.raises(UserError, match=r"given=3: the models have 3 codebooks, and nothing would be left to write"):
+        TokenTask(make_config(given=[3], **unheard), tiny_codec)
 
 
 def test_a_draft_is_needed_of_the_doubting_model_alone(
@@ -399,6 +399,14 @@ def test_each_frame_of_an_excerpt_counts_once(make_task: MakeTask, monkeypatch: 
         (
             {"settle": 0, "given": [1], "fine": {**SMALL, "known": 2, "near": 4}},
             "settle=0 keeps so many codebooks: no fewer than given=1, and no more than fine.known=2",
+        ),
+        (
+            {"settle": 1, "fine": {**SMALL, "known": 2, "near": 4}, "fine_sampling": {"doubt": 0.3}},
+            "settle does not sample the fine model, so that fine_sampling.doubt and fine_sampling.guidance do nothing",
+        ),
+        (
+            {"settle": 1, "fine": {**SMALL, "known": 2, "near": 4}, "fine_sampling": {"guidance": {"scale": 2}}},
+            "settle does not sample the fine model",
         ),
         ({"fine": None, "coarse_errors": 1.0}, "coarse_errors is what a fine model learns to go on from"),
         ({"given": []}, "at least 1 item"),

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codec_ft.errors import UserError
+
 COMPRESSION = 0.3
 """Power to which magnitudes are raised: loud and soft partials come nearer to each other (Li et al., 2024, MaskSR)."""
 
@@ -33,13 +35,21 @@ class SpectrogramPart(nn.Module):
         inputs: C.
         hop_length: of the codec, samples.
         width: W.
-        fft_size: samples of a window, which is centred on its frame.
+        fft_size: samples of a window, which is centred on its frame; a hop or more, or some would not be heard.
+
+    Raises:
+        UserError: the window is shorter than a hop.
     """
 
     window: Tensor
 
     def __init__(self, inputs: int, hop_length: int, width: int, fft_size: int) -> None:
         super().__init__()
+        if fft_size < hop_length:
+            raise UserError(
+                f"condition.fft_size={fft_size}: a frame of the codec has {hop_length} samples, and what lies between "
+                "windows would not be heard. Take as many or more."
+            )
         self.hop_length, self.fft_size = hop_length, fft_size
         self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
         self.layers = nn.Sequential(

@@ -1,5 +1,6 @@
 """Shipping token models that were trained here: weights, and the card that says how they came about."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,7 +27,7 @@ from codec_ft.training.stem_cards import (
 )
 from codec_ft.training.stem_results import report
 from token_models.apply import TrainedTokens
-from token_models.config import TokenModelConfig
+from token_models.config import ConditionConfig, TokenModelConfig
 from token_models.load import load_token_models, token_model_names
 from token_models.save import read_facts, save_token_models
 from token_models.training.config import TokenTrainingConfig
@@ -118,6 +119,7 @@ def card_text(facts: dict[str, Any]) -> str:
                 stems=settings["learn"] or [facts["stem"]],
                 hears=any(model.condition.anything for model in models),
             ),
+            *_began(settings),
             training_line(stage, f"FOLDER/{RECIPE} run=runs/{settings['id']}", "train_tokens.py"),
             f"- Card: `python scripts/ship_tokens.py runs/{settings['id']} FOLDER`",
             "",
@@ -136,9 +138,9 @@ def _what_it_is(facts: dict[str, Any]) -> str:
         "M parameters"
         for name, model in models
     )
-    heard = [model["condition"] for _, model in models]
+    heard = [ConditionConfig.model_validate(model["condition"]) for _, model in models]
     through = f", through the enhancer `{facts['enhancer']}`" if facts["enhancer"] else ""
-    if any(condition[part] for condition in heard for part in ("tokens", "latents", "spectrogram", "enhanced")):
+    if any(condition.anything for condition in heard):
         hears = f"Hear {heard_words(facts)}{through}, and write"
     elif facts["given"][0]:
         hears = f"Go on from the first codebooks of {heard_words(facts)}{through}, and write"
@@ -148,6 +150,15 @@ def _what_it_is(facts: dict[str, Any]) -> str:
         f"{hears} codes of the {facts['stem']}, those of the codec `{facts['codec']}`: {sizes}; {facts['sample_rate']} "
         f"Hz mono. Stored in half precision, computed in float32. Licence: {facts['licence']}."
     )
+
+
+def _began(settings: Mapping[str, Any]) -> list[str]:
+    """What was there before the training, if anything was."""
+    if settings["start"] is None:
+        return []
+    adapters = settings["adapters"]
+    how = f"; adapters of rank {adapters['rank']} alone learnt, and conditions that were new" if adapters else ""
+    return [f"- Began as `{settings['start']}`, which has a card of its own{how}."]
 
 
 def _check_names(run: Path, config: TokenTrainingConfig) -> None:

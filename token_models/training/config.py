@@ -111,10 +111,10 @@ class TokenTrainingConfig(StemConfig):
         shown = any(stage.condition.enhanced for stage in self.stages.values())
         if shown and self.enhancer is None:
             raise ValueError("condition.enhanced needs an enhancer; set enhancer to a name or a run folder")
-        doubting = [self.sampling.doubt, self.fine_sampling.doubt if self.fine is not None else None]
+        sampled = [self.sampling, *([self.fine_sampling] if self.fine is not None and self.settle is None else [])]
         if self.coarse_errors and self.fine is None:
             raise ValueError("coarse_errors is what a fine model learns to go on from; set it to 0, or fine")
-        if self.enhancer is not None and not (shown or any(self.given) or any(doubting)):
+        if self.enhancer is not None and not (shown or any(self.given) or any(one.doubt for one in sampled)):
             raise ValueError(
                 f"enhancer={self.enhancer} is of no use: given=0 keeps none of its codes; set given, sampling.doubt or "
                 "condition.enhanced"
@@ -122,6 +122,11 @@ class TokenTrainingConfig(StemConfig):
         if self.settle is not None:
             if self.fine is None or not self.fine.near:
                 raise ValueError("settle needs a fine model that guesses latents; set fine.near above zero")
+            if self.fine_sampling.doubt is not None or self.fine_sampling.guidance.active:
+                raise ValueError(
+                    "settle does not sample the fine model, so that fine_sampling.doubt and fine_sampling.guidance do "
+                    "nothing; leave them out, or set settle to null"
+                )
             if not max(self.given) <= self.settle <= self.fine.known:
                 raise ValueError(
                     f"settle={self.settle} keeps so many codebooks: no fewer than given={max(self.given)}, and no more "
