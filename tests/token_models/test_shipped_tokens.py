@@ -23,6 +23,9 @@ def test_what_is_shipped(name: str) -> None:
         assert weights.stat().st_size < LARGEST_MB * 1e6
     card = json.loads((folder / "card.json").read_text())
     assert (folder / "card.md").read_text() == card_text(card)
+    silence = np.zeros((1, 16000), dtype=np.float32)
+    hiss = trained.enhance(silence, 16000, [silence for _ in trained.context])
+    assert 10 * np.log10(np.mean(hiss**2)) < -45, "dBFS; what the README says"
     noise = 0.1 * np.random.default_rng(0).standard_normal((1, 16000), dtype=np.float32)
     stem = trained.enhance(noise, 16000, [noise for _ in trained.context])
     assert stem.shape == noise.shape and np.isfinite(stem).all()
