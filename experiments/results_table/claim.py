@@ -125,15 +125,16 @@ def decide(claim: Claim, numbers: Mapping[str, Mapping[str, float] | None]) -> V
     if unmeasured := [f"{name.experiment}.{name.number}" for name, value in values.items() if value is None]:
         return Verdict("open", f"not measured: {', '.join(unmeasured)}")
     known = {name: value for name, value in values.items() if value is not None}
+    exact = _filled(claim, known)
     try:
-        holds = bool(_evaluate(_filled(claim, known)))
+        holds, orders = bool(_evaluate(exact)), _orders(exact)
     except ZeroDivisionError:
         return Verdict("open", "divides by zero")
-    # Few digits read well, but what they say must be what the verdict says.
+    # Few digits read well, but each comparison must read as it is.
     for digits in range(FEWEST_DIGITS, EXACT_DIGITS + 1):
         shown = _filled(claim, {name: float(f"{value:.{digits}g}") for name, value in known.items()})
         with suppress(ZeroDivisionError):  # of so few digits
-            if _evaluate(shown) == holds:
+            if _orders(shown) == orders:
                 break
     return Verdict("shown" if holds else "not shown", ast.unparse(shown))
 
@@ -164,6 +165,16 @@ def _filled(claim: Claim, values: Mapping[Name, float]) -> ast.expr:
             return ast.Constant(int(value) if value == int(value) and abs(value) >= 1000 else value)
 
     return Fill().visit(ast.parse(ast.unparse(claim.tree), mode="eval").body)
+
+
+def _orders(tree: ast.expr) -> list[list[int]]:
+    """Of each comparison in a claim, whether each side is less (-1), the same (0) or more (1) than the next."""
+    orders = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            sides = [Fraction(_evaluate(side)) for side in (node.left, *node.comparators)]
+            orders.append([(a > b) - (a < b) for a, b in zip(sides[:-1], sides[1:], strict=True)])
+    return orders
 
 
 def _evaluate(node: ast.expr) -> Fraction | bool:

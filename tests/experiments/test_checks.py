@@ -56,6 +56,8 @@ def test_decimal_numbers_are_taken_as_they_are_printed() -> None:
 def test_as_many_digits_as_the_verdict_needs() -> None:
     close = {"N3.bass": {"usdr": 3.60001}, "N3.song": {"usdr": 3.60002}}
     assert verdict("song.usdr > bass.usdr", close) == Verdict("shown", "3.60002 > 3.60001")
+    both = verdict("song.usdr > 4 and song.usdr < bass.usdr", close)
+    assert both == Verdict("not shown", "3.60002 > 4 and 3.60002 < 3.60001"), "each comparison reads as it is"
     far = {"N3.bass": {"usdr": 3.14159}, "N3.song": {"usdr": 2.71828}}
     assert verdict("song.usdr > bass.usdr", far) == Verdict("not shown", "2.72 > 3.14")
     alike = {"N3.bass": {"usdr": 1.0001, "accuracy_1": 1.0}, "N3.song": {"usdr": 1.0002}}
