@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, Literal
 
 from codec_ft.errors import UserError
@@ -173,7 +174,7 @@ def _orders(tree: ast.expr) -> list[list[int]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
             sides = [Fraction(_evaluate(side)) for side in (node.left, *node.comparators)]
-            orders.append([(a > b) - (a < b) for a, b in zip(sides[:-1], sides[1:], strict=True)])
+            orders.append([(a > b) - (a < b) for a, b in pairwise(sides)])
     return orders
 
 
